@@ -1,0 +1,1 @@
+//! A stand-alone BGP speaker and route reflector

@@ -1,0 +1,1 @@
+//! An IPAM strategy of your own, and its unit tests
