@@ -1,3 +1,54 @@
-//! `cargo xtask`: the commands of the project.
+//! `cargo xtask`: the commands of the project, for people and for CI alike.
 
-fn main() {}
+use std::process::ExitCode;
+
+mod api;
+mod lab;
+mod package;
+mod stage;
+mod system;
+mod tests;
+mod workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  lab [ARGS]        install what is missing, build, and run the lab's demo (or `ocicat-lab ARGS`)
+  test [--quick]    everything that has to hold: format, clippy, features, docs, tests, lab, packages
+                    --quick: format, clippy and the tests only
+  package           package every crate and build a program against each archive, outside the workspace
+  api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
+  system [--tests]  install the system packages that building and the lab (or the tests) need
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let flags: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let outcome = match (command.as_str(), flags.as_slice()) {
+        ("lab", _) => lab::run(&rest),
+        ("test", []) => tests::run(false),
+        ("test", ["--quick"]) => tests::run(true),
+        ("package", []) => package::run(),
+        ("api", []) => api::run(false),
+        ("api", ["--bless"]) => api::run(true),
+        ("system", []) => system::install(system::Purpose::Lab),
+        ("system", ["--tests"]) => system::install(system::Purpose::Tests),
+        ("help" | "--help" | "-h", _) => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

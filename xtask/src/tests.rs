@@ -1,0 +1,157 @@
+//! `cargo xtask test`: everything that has to hold.
+
+use std::process::Command;
+
+use crate::stage::Stages;
+use crate::system::{self, Purpose};
+use crate::workspace::{self, CRATES, cargo};
+use crate::{api, lab, package};
+
+/// Runs all the stages, or the inner loop's.
+pub(crate) fn run(quick: bool) -> Result<(), String> {
+    let mut stages = Stages::default();
+    let outcome = all(&mut stages, quick);
+    stages.summary();
+    outcome
+}
+
+fn all(stages: &mut Stages, quick: bool) -> Result<(), String> {
+    stages.step("system packages", || system::install(Purpose::Tests))?;
+    format(stages)?;
+    clippy(stages)?;
+    if !quick {
+        features(stages)?;
+        docs(stages)?;
+    }
+    tests(stages)?;
+    if quick {
+        return Ok(());
+    }
+    stages.step("public API", || api::run(false))?;
+    stages.step("packages", package::run)?;
+    demo(stages)
+}
+
+fn format(stages: &mut Stages) -> Result<(), String> {
+    stages.command("format", cargo().args(["fmt", "--all", "--check"]))?;
+    let mut examples = cargo();
+    examples
+        .args(["fmt", "--all", "--check", "--manifest-path"])
+        .arg(workspace::examples());
+    stages.command("format examples", &mut examples)
+}
+
+fn clippy(stages: &mut Stages) -> Result<(), String> {
+    let flags = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+    ];
+    let deny = ["--", "-D", "warnings"];
+    stages.command("clippy", cargo().args(flags).args(deny))?;
+    let mut examples = cargo();
+    examples
+        .args(flags)
+        .arg("--manifest-path")
+        .arg(workspace::examples())
+        .args(deny);
+    stages.command("clippy examples", &mut examples)
+}
+
+/// Each crate on its own with no features, with its default ones and with all of them, so that none leans on what
+/// another one of the workspace happens to switch on.
+fn features(stages: &mut Stages) -> Result<(), String> {
+    for name in CRATES {
+        stages.step(&format!("{name} alone"), || {
+            for set in [&["--no-default-features"][..], &[], &["--all-features"]] {
+                crate::stage::run(
+                    cargo()
+                        .args(["check", "--quiet", "--locked", "-p", name])
+                        .args(set),
+                )?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn docs(stages: &mut Stages) -> Result<(), String> {
+    let flags = [
+        "doc",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+        "--all-features",
+    ];
+    stages.command(
+        "docs",
+        cargo().args(flags).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    let mut examples = cargo();
+    examples
+        .args(flags)
+        .arg("--manifest-path")
+        .arg(workspace::examples());
+    stages.command("docs examples", examples.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn tests(stages: &mut Stages) -> Result<(), String> {
+    // The programs come first: tests of the assembly run them.
+    stages.step("build programs", || lab::build().map(|_| ()))?;
+    let root = ["--workspace", "--all-features"];
+    test(stages, "tests", &root, None)?;
+    test(
+        stages,
+        "tests examples",
+        &["--workspace"],
+        Some("examples/Cargo.toml"),
+    )
+}
+
+/// Builds tests as we are, then runs them as root: the real one, or that of a user namespace of our own.
+fn test(
+    stages: &mut Stages,
+    name: &str,
+    flags: &[&str],
+    manifest: Option<&str>,
+) -> Result<(), String> {
+    let mut arguments = vec!["test", "--locked"];
+    arguments.extend(flags);
+    if let Some(manifest) = manifest {
+        arguments.extend(["--manifest-path", manifest]);
+    }
+    stages.command(
+        &format!("build {name}"),
+        cargo().args(&arguments).arg("--no-run"),
+    )?;
+    if system::is_root() {
+        println!("--- {name} run as root");
+        return stages.tests(name, cargo().args(&arguments).arg("--no-fail-fast"));
+    }
+    println!("--- {name} run as root of a user namespace of their own");
+    let mut unshare = Command::new("unshare");
+    unshare.current_dir(workspace::root()).args([
+        "--user",
+        "--map-root-user",
+        "--net",
+        "--mount",
+        "sh",
+        "-c",
+    ]);
+    unshare
+        .arg("mount -t tmpfs tmpfs /run && ip link set lo up && exec \"$@\"")
+        .arg("sh");
+    unshare
+        .arg("cargo")
+        .args(&arguments)
+        .args(["--offline", "--no-fail-fast"]);
+    stages.tests(name, &mut unshare)
+}
+
+fn demo(stages: &mut Stages) -> Result<(), String> {
+    let program = workspace::target().join("debug/ocicat-lab");
+    stages.command("lab", Command::new(program).arg("demo"))
+}
