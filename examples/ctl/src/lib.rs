@@ -1,1 +1,6 @@
-//! The command line: what calicoctl is to Calico
+//! The library under `ocicatctl`, and what the lab shares with it: manifests read from files with the line of every
+//! field, checked, and written to a store.
+
+pub mod document;
+
+pub use document::{Document, Fault};
