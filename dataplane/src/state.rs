@@ -12,11 +12,11 @@ pub use net::{
     Route, RouteKey,
 };
 pub use policy::{
-    Action, EndTier, EndpointId, EndpointToHost, FailsafePort, HostEndpoint, HostRules, Icmp,
-    IpVersion, Nat, Policy, PolicyId, PortRange, ProfileId, Protocol, Rule, Side, Tier,
-    TunnelGuard, Workload,
+    Action, Denied, EndTier, EndpointId, EndpointToHost, FailsafePort, HostEndpoint, HostRules,
+    Icmp, IpVersion, Logging, Nat, Policy, PolicyId, PortRange, ProfileId, Protocol, Rule, Side,
+    Tier, TunnelGuard, Workload,
 };
-pub use set::{Member, Members, Set, SetChange, SetId};
+pub use set::{Member, Members, Moment, Set, SetChange, SetId};
 
 /// Everything that a node's kernel should hold for pods: links, routes, sets, policies, endpoints.
 ///

@@ -295,6 +295,37 @@ pub struct TunnelGuard {
     pub sources: SetId,
 }
 
+/// What a denied packet meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Denied {
+    /// Silence: the sender waits for its own timeout. Felix's default.
+    #[default]
+    Drop,
+    /// A TCP reset, else ICMP "administratively prohibited": the sender knows at once.
+    Reject,
+}
+
+/// Where [`Action::Log`] writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// The start of every line; `calico-packet` by default. At most 127 bytes.
+    pub prefix: Box<str>,
+    /// At most so many lines a minute for each rule; `None` logs every packet.
+    pub per_minute: Option<u32>,
+    /// The nflog group to send packets to; `None` writes to the kernel's log.
+    pub group: Option<u16>,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            prefix: "calico-packet".into(),
+            per_minute: None,
+            group: None,
+        }
+    }
+}
+
 /// Rules of the node as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRules {
@@ -311,6 +342,10 @@ pub struct HostRules {
     pub failsafe_in: Vec<FailsafePort>,
     /// Ports that host endpoints' policy leaves open, outbound.
     pub failsafe_out: Vec<FailsafePort>,
+    /// What a packet meets that a policy, a tier's end or a missing profile denies.
+    pub denied: Denied,
+    /// Where rules log to.
+    pub logging: Logging,
 }
 
 impl Default for HostRules {
@@ -322,6 +357,8 @@ impl Default for HostRules {
             tunnels: Vec::new(),
             failsafe_in: Vec::new(),
             failsafe_out: Vec::new(),
+            denied: Denied::default(),
+            logging: Logging::default(),
         }
     }
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Protocol;
 use crate::Prefix;
@@ -69,6 +70,23 @@ pub struct Set {
     members: Arc<Members>,
     generation: u64,
     changes: Arc<Vec<SetChange>>,
+    /// The moment before each of `changes`, ascending.
+    before: Arc<Vec<Moment>>,
+    moment: Moment,
+}
+
+/// A moment in a set's life: what a follower keeps instead of the members.
+///
+/// No two changes in a process share one: sets that were made apart, or changed apart after a clone, are at
+/// different moments even when they have counted the same generations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 impl Set {
@@ -77,8 +95,26 @@ impl Set {
     pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
         Self {
             members: Arc::new(members.into_iter().collect()),
+            moment: Moment::next(),
             ..Self::default()
         }
+    }
+
+    /// The moment that the set is at.
+    #[must_use]
+    pub const fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// The changes since `moment`, oldest first; `None` when they are no longer remembered or the moment is not of
+    /// this set's past.
+    #[must_use]
+    pub fn changes_after(&self, moment: Moment) -> Option<&[SetChange]> {
+        if moment == self.moment {
+            return Some(&[]);
+        }
+        let first = self.before.binary_search(&moment).ok()?;
+        self.changes.get(first..)
     }
 
     /// The members, in order.
@@ -136,6 +172,12 @@ impl Set {
             changes.drain(..REMEMBERED);
         }
         changes.push(change);
+        let before = Arc::make_mut(&mut self.before);
+        if before.len() >= REMEMBERED * 2 {
+            before.drain(..REMEMBERED);
+        }
+        before.push(self.moment);
+        self.moment = Moment::next();
         self.generation += 1;
     }
 }
@@ -151,5 +193,52 @@ impl Eq for Set {}
 impl FromIterator<Member> for Set {
     fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
         Self::new(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(last: u8) -> Member {
+        Member::Net(Prefix::host(IpAddr::from([10, 0, 0, last])))
+    }
+
+    #[test]
+    fn changes_are_those_after_the_moment() {
+        let mut set = Set::new([host(1)]);
+        let start = set.moment();
+        set.insert(host(2));
+        let middle = set.moment();
+        set.remove(&host(1));
+        let both = [SetChange::Added(host(2)), SetChange::Removed(host(1))];
+        assert_eq!(set.changes_after(start), Some(&both[..]));
+        assert_eq!(set.changes_after(middle), Some(&both[1..]));
+        assert_eq!(set.changes_after(set.moment()), Some(&[][..]));
+    }
+
+    #[test]
+    fn a_moment_of_another_life_is_unknown() {
+        let mut set = Set::new([host(1)]);
+        let mut twin = set.clone();
+        set.insert(host(2));
+        twin.insert(host(3));
+        let moment = twin.moment();
+        set.insert(host(4));
+        assert_eq!(set.generation(), 2);
+        assert_eq!(set.changes_after(moment), None);
+        assert_eq!(set.changes_after(Set::new([host(1)]).moment()), None);
+    }
+
+    #[test]
+    fn old_changes_are_forgotten() {
+        let mut set = Set::new([]);
+        let start = set.moment();
+        for n in 0..3000_u32 {
+            set.insert(Member::Net(Prefix::host(IpAddr::from(n.to_be_bytes()))));
+        }
+        assert_eq!(set.changes_after(start), None);
+        assert_eq!(set.changes_since(0), None);
+        assert_eq!(set.changes_since(2999).map(<[_]>::len), Some(1));
     }
 }
