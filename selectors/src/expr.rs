@@ -82,6 +82,17 @@ impl Expr {
         }
     }
 
+    /// How deep parentheses nest in the canonical form.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::All | Self::Global | Self::Test { .. } => 0,
+            Self::Not(operand) => operand.depth(),
+            Self::And(operands) | Self::Or(operands) => {
+                1 + operands.iter().map(Self::depth).max().unwrap_or(0)
+            }
+        }
+    }
+
     pub(crate) fn negated(self) -> Self {
         match self {
             Self::Not(operand) => *operand,

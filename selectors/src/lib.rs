@@ -7,6 +7,8 @@ extern crate std;
 
 mod error;
 mod expr;
+mod index;
+pub mod kubernetes;
 mod labels;
 mod name;
 mod parser;
@@ -17,6 +19,7 @@ mod uid;
 
 pub use error::{Fault, ParseError};
 pub use expr::{Expr, Test};
+pub use index::{Counters, LabelIndex, MatchChange};
 pub use labels::{LabelFn, Labels};
 pub use name::{Label, LabelError, MAX_LABEL, Value, ValueError};
 pub use parser::{MAX_DEPTH, MAX_LENGTH};

@@ -18,19 +18,31 @@ pub const MAX_LENGTH: usize = 64 * 1024;
 pub const MAX_DEPTH: usize = 256;
 
 pub(crate) fn parse(text: &str) -> Result<Expr, ParseError> {
-    if text.len() > MAX_LENGTH {
-        let fault = Fault::LongText {
-            length: text.len(),
-            limit: MAX_LENGTH,
-        };
-        return Err(ParseError::new(fault, MAX_LENGTH..text.len(), text));
-    }
-    Parser {
+    check_length(text)?;
+    let parser = Parser {
         lexer: Lexer::new(text),
         levels: Vec::new(),
+    };
+    let expr = parser
+        .parse()
+        .map_err(|(fault, span)| ParseError::new(fault, span, text))?;
+    if expr.depth() > MAX_DEPTH {
+        let fault = Fault::Deep { limit: MAX_DEPTH };
+        return Err(ParseError::new(fault, 0..text.len(), text));
     }
-    .parse()
-    .map_err(|(fault, span)| ParseError::new(fault, span, text))
+    Ok(expr)
+}
+
+/// Refuses a text longer than [`MAX_LENGTH`] without reading it.
+pub(crate) fn check_length(text: &str) -> Result<(), ParseError> {
+    if text.len() <= MAX_LENGTH {
+        return Ok(());
+    }
+    let fault = Fault::LongText {
+        length: text.len(),
+        limit: MAX_LENGTH,
+    };
+    Err(ParseError::new(fault, MAX_LENGTH..text.len(), text))
 }
 
 type Failure = (Fault, Range<usize>);

@@ -150,11 +150,16 @@ impl Default for Selector {
 }
 
 /// Blank text is `all()`. White space is blanks and tabs only.
+///
+/// The limits ([`MAX_LENGTH`](crate::MAX_LENGTH), [`MAX_DEPTH`](crate::MAX_DEPTH)) hold for the text and for its
+/// canonical form, so that what was parsed once can be written down and parsed again.
 impl FromStr for Selector {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        crate::parser::parse(text).map(Self::from_expr)
+        let selector = Self::from_expr(crate::parser::parse(text)?);
+        crate::parser::check_length(&selector.0.canonical)?;
+        Ok(selector)
     }
 }
 
