@@ -1,0 +1,1 @@
+//! Address management over any store.
