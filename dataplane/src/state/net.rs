@@ -35,6 +35,11 @@ impl LinkName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A name that was made by a rule that gives good names only.
+    pub(crate) fn known(name: String) -> Self {
+        Self(name.into_boxed_str())
+    }
 }
 
 impl FromStr for LinkName {

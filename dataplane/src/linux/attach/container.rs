@@ -1,0 +1,298 @@
+//! The container's side: everything here runs on a thread in the container's network namespace.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
+
+use super::{difference, lookup, open, run_all};
+use crate::linux::sysctl;
+use crate::netlink::link::{KernelLink, Settings};
+use crate::netlink::neighbour::KernelNeighbour;
+use crate::netlink::route::{Hops, KernelHop, KernelRoute};
+use crate::netlink::{Batch, Socket, address, link, neighbour, route};
+use crate::state::{Address, MacAddr, RouteKey};
+use crate::{AttachError, Attachment, Difference, KernelError, Prefix, names};
+
+/// The protocol of the container's own routes: `boot`, as `ip route` gives it.
+const BOOT: u8 = 3;
+
+/// The container's end, if it is there.
+pub(super) fn end_of(attachment: &Attachment) -> Result<Option<KernelLink>, AttachError> {
+    lookup(&mut open()?, &attachment.container_link)
+}
+
+/// Brings the container's side to what is asked for; its hardware address.
+pub(super) fn configure(
+    attachment: &Attachment,
+    host: &KernelLink,
+) -> Result<MacAddr, AttachError> {
+    settings(attachment)?;
+    let mut socket = open()?;
+    let Some(end) = lookup(&mut socket, &attachment.container_link)? else {
+        return Err(AttachError::Kernel {
+            step: "the container's end is gone",
+            source: KernelError::new(19, None),
+        });
+    };
+    if end.peer != Some(host.index) {
+        return Err(AttachError::Exists {
+            link: attachment.container_link.clone(),
+        });
+    }
+    let mut batch = Batch::new();
+    if let Some(mac) = attachment.mac.filter(|mac| end.mac != Some(*mac)) {
+        let mac = Settings {
+            mac: Some(mac),
+            ..Settings::default()
+        };
+        batch.push(
+            "the container's hardware address could not be set",
+            link::set_index(end.index, &mac),
+            0,
+        );
+    }
+    let up = Settings {
+        up: Some(true),
+        mtu: Some(attachment.mtu),
+        ..Settings::default()
+    };
+    batch.push(
+        "the container's link could not be brought up",
+        link::set_index(end.index, &up),
+        0,
+    );
+    let loopback = Settings {
+        up: Some(true),
+        ..Settings::default()
+    };
+    batch.push(
+        "the container's loopback could not be brought up",
+        link::set_index(1, &loopback),
+        0,
+    );
+    for address in &attachment.addresses {
+        let message = address::new(end.index, Address::from(*address));
+        batch.push(
+            "the container's address could not be added",
+            message,
+            NLM_F_CREATE | NLM_F_REPLACE,
+        );
+    }
+    for v4 in [true, false] {
+        if attachment.has_family(v4) {
+            gateway(&mut batch, end.index, v4);
+        }
+    }
+    run_all(&mut socket, &mut batch)?;
+    Ok(attachment.mac.or(end.mac).unwrap_or(MacAddr([0; 6])))
+}
+
+/// The neighbour entry, the route to the gateway and the default route. The entry is permanent: the node's proxy ARP
+/// answers for the gateway only where the node itself has a route to it by another link, such as a default route.
+fn gateway(batch: &mut Batch<&'static str>, end: u32, v4: bool) {
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    let (address, routes) = routes(end, v4);
+    let entry = neighbour::new(end, address, names::HOST_MAC);
+    batch.push(
+        "the container's gateway could not be made a neighbour",
+        entry,
+        flags,
+    );
+    for (key, wanted) in routes {
+        batch.push(
+            "the container's route could not be added",
+            route::new(&key, &wanted),
+            flags,
+        );
+    }
+}
+
+fn routes(end: u32, v4: bool) -> (IpAddr, [(RouteKey, KernelRoute); 2]) {
+    let (address, all) = if v4 {
+        (IpAddr::V4(names::GATEWAY_V4), IpAddr::V4([0; 4].into()))
+    } else {
+        (IpAddr::V6(names::GATEWAY_V6), IpAddr::V6([0; 16].into()))
+    };
+    let by = |gateway| KernelRoute {
+        hops: Hops::One(KernelHop {
+            gateway,
+            link: end,
+            onlink: false,
+        }),
+        source: None,
+        protocol: BOOT,
+    };
+    let everything = Prefix::containing(all, 0).unwrap_or(Prefix::host(all));
+    let on_link = RouteKey::main(Prefix::host(address));
+    (
+        address,
+        [
+            (on_link, by(None)),
+            (RouteKey::main(everything), by(Some(address))),
+        ],
+    )
+}
+
+/// The settings of the container's side that are no netlink.
+fn settings(attachment: &Attachment) -> Result<(), AttachError> {
+    for (name, value) in wanted_settings(attachment) {
+        sysctl::set(&name, value)?;
+    }
+    Ok(())
+}
+
+fn wanted_settings(attachment: &Attachment) -> Vec<(String, &'static str)> {
+    let forward = if attachment.ip_forward { "1" } else { "0" };
+    let mut wanted = vec![("ipv4/ip_forward".to_owned(), forward)];
+    if attachment.has_family(false) {
+        let link = &attachment.container_link;
+        wanted.extend([
+            // Runtimes turn IPv6 off in namespaces that they do not know to be for it.
+            ("ipv6/conf/all/disable_ipv6".to_owned(), "0"),
+            ("ipv6/conf/lo/disable_ipv6".to_owned(), "0"),
+            (format!("ipv6/conf/{link}/disable_ipv6"), "0"),
+            (format!("ipv6/conf/{link}/accept_dad"), "0"),
+            (format!("ipv6/conf/{link}/accept_ra"), "0"),
+            ("ipv6/conf/all/forwarding".to_owned(), forward),
+        ]);
+    }
+    wanted
+}
+
+/// What is not as [`configure`] would make it.
+pub(super) fn compare(
+    attachment: &Attachment,
+    host: &KernelLink,
+) -> Result<Vec<Difference>, AttachError> {
+    let mut socket = open()?;
+    let name = &attachment.container_link;
+    let Some(end) = lookup(&mut socket, name)? else {
+        return Ok(vec![difference(name, "there", "missing")]);
+    };
+    let mut found = Vec::new();
+    let mut expect = |what: String, expected: String, is: String| {
+        if expected != is {
+            found.push(difference(what, expected, is));
+        }
+    };
+    expect(
+        format!("other end of {name}"),
+        host.index.to_string(),
+        end.peer.unwrap_or(0).to_string(),
+    );
+    expect(
+        format!("state of {name}"),
+        "up".into(),
+        if end.up { "up" } else { "down" }.into(),
+    );
+    expect(
+        format!("mtu of {name}"),
+        attachment.mtu.to_string(),
+        end.mtu.to_string(),
+    );
+    if let Some(mac) = attachment.mac {
+        let is = end.mac.map_or_else(String::new, |mac| mac.to_string());
+        expect(format!("hardware address of {name}"), mac.to_string(), is);
+    }
+    for (setting, value) in wanted_settings(attachment) {
+        expect(
+            setting.clone(),
+            value.into(),
+            sysctl::get(&setting)?.unwrap_or_default(),
+        );
+    }
+    found.extend(compare_addresses(&mut socket, attachment, end.index)?);
+    found.extend(compare_gateways(&mut socket, attachment, end.index)?);
+    Ok(found)
+}
+
+fn compare_addresses(
+    socket: &mut Socket,
+    attachment: &Attachment,
+    end: u32,
+) -> Result<Vec<Difference>, AttachError> {
+    let addresses: Vec<_> = socket
+        .dump(&address::list(0), |all: &mut Vec<_>, object| {
+            if let RouteNetlinkMessage::NewAddress(message) = object {
+                all.extend(address::parse(&message).filter(|address| address.link == end));
+            }
+        })
+        .map_err(unread)?;
+    let missing = attachment.addresses.iter().filter(|wanted| {
+        !addresses
+            .iter()
+            .any(|found| found.address == Address::from(**wanted))
+    });
+    let what = format!("address of {}", attachment.container_link);
+    let missing = missing
+        .map(|address| difference(&what, address, "missing"))
+        .collect::<Vec<_>>();
+    let more = addresses
+        .iter()
+        .filter(|found| !found.link_local && !attachment.addresses.contains(&found.address.ip()));
+    Ok(missing
+        .into_iter()
+        .chain(more.map(|found| difference(&what, "none", found.address)))
+        .collect())
+}
+
+fn compare_gateways(
+    socket: &mut Socket,
+    attachment: &Attachment,
+    end: u32,
+) -> Result<Vec<Difference>, AttachError> {
+    let mut differences = Vec::new();
+    for v4 in [true, false] {
+        if !attachment.has_family(v4) {
+            continue;
+        }
+        let (gateway, wanted) = routes(end, v4);
+        let routes: Vec<_> = socket
+            .dump(&route::list(v4, 0), |all: &mut Vec<_>, object| {
+                if let RouteNetlinkMessage::NewRoute(message) = object {
+                    all.extend(route::parse(&message));
+                }
+            })
+            .map_err(unread)?;
+        for (key, route) in wanted {
+            let key = route::kernel_key(&key);
+            if !routes
+                .iter()
+                .any(|(k, r)| *k == key && route.satisfied_by(r))
+            {
+                differences.push(difference(
+                    format!("route {}", key.prefix),
+                    "there",
+                    "missing",
+                ));
+            }
+        }
+        let neighbours: Vec<KernelNeighbour> = socket
+            .dump(&neighbour::list(end), |all: &mut Vec<_>, object| {
+                if let RouteNetlinkMessage::NewNeighbour(message) = object {
+                    all.extend(neighbour::parse(&message));
+                }
+            })
+            .map_err(unread)?;
+        let entry = neighbours
+            .iter()
+            .find(|found| found.link == end && found.address == gateway);
+        if !entry.is_some_and(|found| found.permanent && found.mac == names::HOST_MAC) {
+            let is = entry.map_or_else(|| "missing".to_owned(), |found| found.mac.to_string());
+            differences.push(difference(
+                format!("neighbour {gateway}"),
+                names::HOST_MAC,
+                is,
+            ));
+        }
+    }
+    Ok(differences)
+}
+
+fn unread(source: KernelError) -> AttachError {
+    AttachError::Kernel {
+        step: "the container's side could not be read",
+        source,
+    }
+}

@@ -1,0 +1,201 @@
+//! The node's side.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
+
+use super::{difference, lookup, run, run_all};
+use crate::linux::sysctl;
+use crate::netlink::link::{KernelLink, Settings};
+use crate::netlink::route::{Hops, KernelHop, KernelRoute};
+use crate::netlink::{Batch, Socket, link, route};
+use crate::state::{LinkName, RouteKey};
+use crate::{AttachError, Attachment, Difference, KernelError, Prefix, Refusal, names};
+
+/// The node's end, which was made a moment ago.
+pub(super) fn find(socket: &mut Socket, name: &LinkName) -> Result<KernelLink, AttachError> {
+    lookup(socket, name)?.ok_or_else(|| AttachError::Kernel {
+        step: "the node's end is gone",
+        source: KernelError::new(19, None),
+    })
+}
+
+/// Brings the node's side to what is asked for.
+pub(super) fn configure(
+    socket: &mut Socket,
+    attachment: &Attachment,
+    found: &KernelLink,
+) -> Result<(), AttachError> {
+    // Before the link is up: from then on IPv6 looks for duplicates of the link-local address.
+    for (name, value) in wanted_settings(&attachment.host_link) {
+        sysctl::set(&name, value)?;
+    }
+    let settings = Settings {
+        alias: Some(&attachment.alias),
+        mac: (found.mac != Some(names::HOST_MAC)).then_some(names::HOST_MAC),
+        mtu: (found.mtu != attachment.mtu).then_some(attachment.mtu),
+        up: Some(true),
+    };
+    let mut batch = Batch::new();
+    batch.push(
+        "the node's link could not be brought up",
+        link::set_index(found.index, &settings),
+        0,
+    );
+    run_all(socket, &mut batch)?;
+    add_routes(socket, attachment, found.index)
+}
+
+/// The settings of the node's end. Not `route_localnet`: it opens the node's loopback to pods (CVE-2020-8558).
+fn wanted_settings(link: &LinkName) -> Vec<(String, &'static str)> {
+    let mut wanted = vec![
+        (format!("ipv4/conf/{link}/forwarding"), "1"),
+        (format!("ipv4/conf/{link}/proxy_arp"), "1"),
+        (format!("ipv4/neigh/{link}/proxy_delay"), "0"),
+        (format!("ipv4/conf/{link}/rp_filter"), "1"),
+        (format!("ipv4/conf/{link}/accept_redirects"), "0"),
+    ];
+    if sysctl::has_ipv6() {
+        wanted.extend([
+            (format!("ipv6/conf/{link}/disable_ipv6"), "0"),
+            (format!("ipv6/conf/{link}/accept_dad"), "0"),
+            (format!("ipv6/conf/{link}/accept_ra"), "0"),
+            (format!("ipv6/conf/{link}/accept_redirects"), "0"),
+            (format!("ipv6/conf/{link}/proxy_ndp"), "1"),
+            (format!("ipv6/conf/{link}/forwarding"), "1"),
+        ]);
+    }
+    wanted
+}
+
+fn wanted_route(attachment: &Attachment, address: IpAddr, link: u32) -> (RouteKey, KernelRoute) {
+    let hop = KernelHop {
+        gateway: None,
+        link,
+        onlink: false,
+    };
+    let route = KernelRoute {
+        hops: Hops::One(hop),
+        source: None,
+        protocol: attachment.route_protocol,
+    };
+    (RouteKey::main(Prefix::host(address)), route)
+}
+
+/// The routes to the container. Somebody else's with the same key is not replaced; an old one of ours is.
+fn add_routes(socket: &mut Socket, attachment: &Attachment, link: u32) -> Result<(), AttachError> {
+    let step = "the route to the container could not be added";
+    let mut batch = Batch::new();
+    for address in &attachment.addresses {
+        let (key, wanted) = wanted_route(attachment, *address, link);
+        batch.push(step, route::new(&key, &wanted), NLM_F_CREATE | NLM_F_EXCL);
+    }
+    let refused = run(socket, &mut batch)?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    if let Some((step, source)) = refused
+        .into_iter()
+        .find(|(_, e)| e.refusal != Refusal::Exists)
+    {
+        return Err(AttachError::Kernel { step, source });
+    }
+    for address in &attachment.addresses {
+        let (key, wanted) = wanted_route(attachment, *address, link);
+        if let Some(found) = existing(socket, &key)? {
+            if found.protocol != attachment.route_protocol {
+                return Err(AttachError::RouteTaken {
+                    address: *address,
+                    protocol: found.protocol,
+                });
+            }
+            if !wanted.satisfied_by(&found) {
+                batch.push(
+                    step,
+                    route::new(&key, &wanted),
+                    NLM_F_CREATE | NLM_F_REPLACE,
+                );
+            }
+        }
+    }
+    run_all(socket, &mut batch)
+}
+
+/// The route of exactly this key.
+fn existing(socket: &mut Socket, key: &RouteKey) -> Result<Option<KernelRoute>, AttachError> {
+    let key = route::kernel_key(key);
+    socket
+        .dump(
+            &route::list(key.prefix.is_ipv4(), 0),
+            |found: &mut Option<_>, object| {
+                if let RouteNetlinkMessage::NewRoute(message) = object
+                    && let Some((at, route)) = route::parse(&message)
+                    && at == key
+                {
+                    *found = Some(route);
+                }
+            },
+        )
+        .map_err(|source| AttachError::Kernel {
+            step: "the node's routes could not be read",
+            source,
+        })
+}
+
+/// What is not as [`configure`] would make it.
+pub(super) fn compare(
+    socket: &mut Socket,
+    attachment: &Attachment,
+    found: &KernelLink,
+) -> Result<Vec<Difference>, AttachError> {
+    let name = &attachment.host_link;
+    let mut differences = Vec::new();
+    let mut expect = |what: String, expected: String, is: String| {
+        if expected != is {
+            differences.push(difference(what, expected, is));
+        }
+    };
+    expect(format!("kind of {name}"), "veth".into(), found.kind.clone());
+    expect(
+        format!("alias of {name}"),
+        attachment.alias.clone(),
+        found.alias.clone().unwrap_or_default(),
+    );
+    expect(
+        format!("state of {name}"),
+        "up".into(),
+        if found.up { "up" } else { "down" }.into(),
+    );
+    expect(
+        format!("mtu of {name}"),
+        attachment.mtu.to_string(),
+        found.mtu.to_string(),
+    );
+    let mac = found.mac.map_or_else(String::new, |mac| mac.to_string());
+    expect(
+        format!("hardware address of {name}"),
+        names::HOST_MAC.to_string(),
+        mac,
+    );
+    for (setting, value) in wanted_settings(name) {
+        expect(
+            setting.clone(),
+            value.into(),
+            sysctl::get(&setting)?.unwrap_or_default(),
+        );
+    }
+    for address in &attachment.addresses {
+        let (key, wanted) = wanted_route(attachment, *address, found.index);
+        let is = existing(socket, &key)?;
+        if !is.as_ref().is_some_and(|is| wanted.satisfied_by(is)) {
+            let is = is.map_or("missing", |_| "another");
+            differences.push(difference(
+                format!("route {}", key.prefix),
+                format!("dev {name}"),
+                is,
+            ));
+        }
+    }
+    Ok(differences)
+}

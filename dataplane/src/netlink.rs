@@ -1,0 +1,16 @@
+//! Route netlink (rtnetlink(7)) over one blocking socket: requests, dumps that know when they were overtaken, and many
+//! messages in one datagram.
+//!
+//! The kernel does the work of a route netlink request inside `send`, so a blocking socket waits for nothing else;
+//! what is read afterwards is there already.
+
+pub(crate) mod address;
+pub(crate) mod link;
+pub(crate) mod neighbour;
+pub(crate) mod route;
+mod socket;
+mod wire;
+
+pub(crate) use socket::{Batch, Socket};
+#[cfg(feature = "linux")]
+pub(crate) use wire::{Notice, notices};

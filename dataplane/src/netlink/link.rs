@@ -1,0 +1,257 @@
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+
+use crate::state::{LinkName, MacAddr};
+
+/// A link as the kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KernelLink {
+    pub(crate) index: u32,
+    pub(crate) name: LinkName,
+    /// `veth`, `vxlan` and so on; empty for hardware and the loopback.
+    pub(crate) kind: String,
+    pub(crate) mtu: u32,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) up: bool,
+    pub(crate) loopback: bool,
+    pub(crate) alias: Option<String>,
+    /// For a veth the index of the other end, in that end's namespace.
+    pub(crate) peer: Option<u32>,
+    pub(crate) vxlan: Option<Vxlan>,
+}
+
+/// The settings of a VXLAN device that cannot be changed while it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Vxlan {
+    pub(crate) vni: u32,
+    pub(crate) port: u16,
+    pub(crate) local: Option<IpAddr>,
+    /// The index of the link that outer packets leave by; 0 for none.
+    pub(crate) parent: u32,
+    pub(crate) learning: bool,
+    /// Flow-based: ignores all of the above.
+    pub(crate) external: bool,
+}
+
+pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
+    let flags = message.header.flags;
+    let mut name = None;
+    let (mut kind, mut vxlan, mut mtu) = (String::new(), None, 0);
+    let (mut mac, mut alias, mut peer) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = LinkName::new(text.as_str()).ok(),
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            LinkAttribute::Address(bytes) => {
+                mac = bytes.as_slice().try_into().ok().map(MacAddr);
+            }
+            LinkAttribute::IfAlias(text) => alias = Some(text.clone()),
+            LinkAttribute::Link(index) => peer = Some(*index),
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(of) => kind = of.to_string(),
+                        LinkInfo::Data(InfoData::Vxlan(settings)) => {
+                            vxlan = Some(settings_of(settings))
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(KernelLink {
+        index: message.header.index,
+        name: name?,
+        kind,
+        mtu,
+        mac,
+        up: flags.contains(LinkFlags::Up),
+        loopback: flags.contains(LinkFlags::Loopback),
+        alias,
+        peer,
+        vxlan,
+    })
+}
+
+fn settings_of(settings: &[InfoVxlan]) -> Vxlan {
+    let mut vxlan = Vxlan {
+        vni: 0,
+        port: 0,
+        local: None,
+        parent: 0,
+        learning: false,
+        external: false,
+    };
+    for setting in settings {
+        match setting {
+            InfoVxlan::Id(vni) => vxlan.vni = *vni,
+            InfoVxlan::Port(port) => vxlan.port = *port,
+            InfoVxlan::Local(address) => vxlan.local = Some(IpAddr::V4(*address)),
+            InfoVxlan::Local6(address) => vxlan.local = Some(IpAddr::V6(*address)),
+            InfoVxlan::Link(index) => vxlan.parent = *index,
+            InfoVxlan::Learning(on) => vxlan.learning = *on,
+            InfoVxlan::CollectMetadata(on) => vxlan.external = *on,
+            _ => {}
+        }
+    }
+    vxlan
+}
+
+/// One end of a veth pair.
+pub(crate) struct VethEnd<'a> {
+    pub(crate) name: &'a LinkName,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) mtu: u32,
+}
+
+impl VethEnd<'_> {
+    fn message(&self) -> LinkMessage {
+        let mut message = named(self.name);
+        message.attributes.push(LinkAttribute::Mtu(self.mtu));
+        message.attributes.extend(self.mac.map(address));
+        message
+    }
+}
+
+/// The message that makes a veth pair, the other end straight in the namespace.
+pub(crate) fn veth(
+    here: &VethEnd<'_>,
+    there: &VethEnd<'_>,
+    namespace: BorrowedFd<'_>,
+) -> RouteNetlinkMessage {
+    let mut peer = there.message();
+    peer.attributes
+        .push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+    let mut message = here.message();
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    RouteNetlinkMessage::NewLink(message)
+}
+
+/// The message that makes a VXLAN device.
+#[cfg(feature = "linux")]
+pub(crate) fn vxlan(
+    name: &LinkName,
+    settings: &Vxlan,
+    mac: MacAddr,
+    mtu: u32,
+) -> RouteNetlinkMessage {
+    let mut data = vec![
+        InfoVxlan::Id(settings.vni),
+        InfoVxlan::Port(settings.port),
+        InfoVxlan::Learning(settings.learning),
+    ];
+    data.extend(settings.local.map(|local| match local {
+        IpAddr::V4(v4) => InfoVxlan::Local(v4),
+        IpAddr::V6(v6) => InfoVxlan::Local6(v6),
+    }));
+    if settings.parent != 0 {
+        data.push(InfoVxlan::Link(settings.parent));
+    }
+    if matches!(settings.local, Some(IpAddr::V6(_))) {
+        // RFC 6935: outer UDP checksums over IPv6 may be left out; senders differ.
+        data.push(InfoVxlan::UDPZeroCsumRX(true));
+    }
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.push(address(mac));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Vxlan),
+        LinkInfo::Data(InfoData::Vxlan(data)),
+    ]));
+    RouteNetlinkMessage::NewLink(message)
+}
+
+/// The message that makes the kernel load `ipip`, and with it `tunl0`: any IPIP device of another name does.
+#[cfg(feature = "linux")]
+pub(crate) fn ipip(name: &LinkName) -> RouteNetlinkMessage {
+    let mut message = named(name);
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
+            InfoKind::IpIp,
+        )]));
+    RouteNetlinkMessage::NewLink(message)
+}
+
+/// What can be changed on a live link.
+#[derive(Default)]
+pub(crate) struct Settings<'a> {
+    pub(crate) alias: Option<&'a str>,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) up: Option<bool>,
+}
+
+/// The message that changes a link, found by its name.
+pub(crate) fn set_named(name: &LinkName, settings: &Settings<'_>) -> RouteNetlinkMessage {
+    set(named(name), settings)
+}
+
+/// The message that changes a link, found by its index.
+pub(crate) fn set_index(index: u32, settings: &Settings<'_>) -> RouteNetlinkMessage {
+    set(indexed(index), settings)
+}
+
+fn set(mut message: LinkMessage, settings: &Settings<'_>) -> RouteNetlinkMessage {
+    if let Some(alias) = settings.alias {
+        message
+            .attributes
+            .push(LinkAttribute::IfAlias(alias.to_owned()));
+    }
+    message.attributes.extend(settings.mac.map(address));
+    message
+        .attributes
+        .extend(settings.mtu.map(LinkAttribute::Mtu));
+    if let Some(up) = settings.up {
+        message.header.change_mask = LinkFlags::Up;
+        message.header.flags = if up {
+            LinkFlags::Up
+        } else {
+            LinkFlags::empty()
+        };
+    }
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// The message that removes a link.
+pub(crate) fn delete(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelLink(indexed(index))
+}
+
+/// The request for the link of a name.
+pub(crate) fn get(name: &LinkName) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(named(name))
+}
+
+/// The request that lists all links.
+pub(crate) fn list() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(LinkMessage::default())
+}
+
+fn named(name: &LinkName) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.as_str().to_owned()));
+    message
+}
+
+fn indexed(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn address(mac: MacAddr) -> LinkAttribute {
+    LinkAttribute::Address(mac.0.to_vec())
+}
