@@ -1,0 +1,1 @@
+//! The protocol between a thin plugin and a node agent.
