@@ -14,9 +14,9 @@ enum Model {
     Has(String),
     Compare(String, &'static str, String),
     Set(String, bool, Vec<String>),
-    Not(Box<Model>),
-    And(Vec<Model>),
-    Or(Vec<Model>),
+    Not(Box<Self>),
+    And(Vec<Self>),
+    Or(Vec<Self>),
 }
 
 impl Model {
