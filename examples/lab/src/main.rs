@@ -1,0 +1,7 @@
+//! `ocicat-lab`: a cluster on one machine.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ocicat_lab::cli::main()
+}

@@ -1,0 +1,454 @@
+//! What a scenario's file may not say: keys whose feature is not there yet, and values that contradict each other.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ocicat_dataplane::Prefix;
+use ocicat_selectors::Selector;
+use ocicatctl::{Document, Fault};
+
+use super::{Port, Protocol, Scenario};
+
+/// Refuses keys and values that the format knows and the lab does not support yet.
+pub(super) fn unsupported(document: &Document) -> Result<(), Fault> {
+    let refuse = |field: &str| Err(document.fault(field, "not supported yet"));
+    if document
+        .text("datastore")
+        .is_some_and(|store| store.starts_with("etcd"))
+    {
+        return refuse("datastore");
+    }
+    if document.text("bgp.topology") == Some("reflectors") {
+        return refuse("bgp.topology");
+    }
+    if document.has("bgp.reflectors") {
+        return refuse("bgp.reflectors");
+    }
+    for index in 0..count(document, "racks") {
+        let field = format!("racks[{index}].cidrV6");
+        if document.has(&field) {
+            return refuse(&field);
+        }
+    }
+    for index in 0..count(document, "pools") {
+        let mode = |name: &str| {
+            (
+                format!("pools[{index}].{name}"),
+                document.text(&format!("pools[{index}].{name}")),
+            )
+        };
+        let (ipip, vxlan) = (mode("ipipMode"), mode("vxlanMode"));
+        if matches!(ipip.1, Some("Always" | "CrossSubnet")) {
+            return refuse(&ipip.0);
+        }
+        if vxlan.1 == Some("Always") {
+            return refuse(&vxlan.0);
+        }
+        for name in ["loadBalancer", "awsSubnetID", "numAllowedIPs"] {
+            if document.has(&format!("pools[{index}].{name}")) {
+                return refuse(&format!("pools[{index}].{name}"));
+            }
+        }
+    }
+    for list in ["pods", "hosts"] {
+        for index in 0..count(document, list) {
+            for port in 0..count(document, &format!("{list}[{index}].ports")) {
+                let field = format!("{list}[{index}].ports[{port}].protocol");
+                if document.text(&field) == Some("SCTP") {
+                    return refuse(&field);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count(document: &Document, list: &str) -> usize {
+    document.elements(list).map_or(0, |elements| elements.len())
+}
+
+/// Checks what needs more than one field.
+pub(super) fn all(document: &Document, scenario: &Scenario) -> Result<(), Fault> {
+    let check = Check { document, scenario };
+    if let Some(store) = document.text("datastore") {
+        check.one_of("datastore", store, &["sqlite"])?;
+    }
+    if let Some(topology) = document.text("bgp.topology") {
+        check.one_of("bgp.topology", topology, &["mesh"])?;
+    }
+    check.name("name", &scenario.name)?;
+    check.racks()?;
+    check.nodes()?;
+    check.hosts()?;
+    check.pools()?;
+    check.namespaces()?;
+    check.pods()
+}
+
+struct Check<'a> {
+    document: &'a Document,
+    scenario: &'a Scenario,
+}
+
+impl Check<'_> {
+    fn refuse<T>(&self, field: &str, message: impl std::fmt::Display) -> Result<T, Fault> {
+        Err(super::fault(self.document, field, message))
+    }
+
+    fn racks(&self) -> Result<(), Fault> {
+        let racks = &self.scenario.racks;
+        self.names("racks", racks.iter().map(|rack| rack.name.clone()))?;
+        for (index, rack) in racks.iter().enumerate() {
+            let field = format!("racks[{index}].cidr");
+            if rack.name.len() > 10 {
+                self.refuse::<()>(&format!("racks[{index}].name"), "longer than 10 characters")?;
+            }
+            self.ipv4(&field, rack.cidr.address())?;
+            if rack.cidr.length() > 28 {
+                self.refuse::<()>(
+                    &field,
+                    format!(
+                        "{} has no room for nodes; /28 is the smallest rack",
+                        rack.cidr
+                    ),
+                )?;
+            }
+            self.disjoint(
+                &field,
+                rack.cidr,
+                racks[..index]
+                    .iter()
+                    .map(|other| ("rack", other.name.as_str(), other.cidr)),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn nodes(&self) -> Result<(), Fault> {
+        let nodes = &self.scenario.nodes;
+        if nodes.is_empty() {
+            return self.refuse("nodes", "a cluster needs a node");
+        }
+        self.names("nodes", nodes.iter().map(|node| node.name.clone()))?;
+        for (index, node) in nodes.iter().enumerate() {
+            let Some(rack) = self.scenario.rack(&node.rack) else {
+                return self.refuse(
+                    &format!("nodes[{index}].rack"),
+                    format!("there is no rack {:?}", node.rack),
+                );
+            };
+            for (position, ip) in node.ip.iter().enumerate() {
+                let field = format!("nodes[{index}].ip[{position}]");
+                self.ipv4(&field, *ip)?;
+                if position > 0 {
+                    return self.refuse(&field, "one address per family");
+                }
+                if !rack.cidr.contains(*ip) {
+                    return self.refuse(
+                        &field,
+                        format!("{ip} is not in rack {} ({})", rack.name, rack.cidr),
+                    );
+                }
+                if rack.router() == Some(*ip) {
+                    return self.refuse(
+                        &field,
+                        format!("{ip} is the router's address in rack {}", rack.name),
+                    );
+                }
+                if let Some(other) = nodes[..index].iter().find(|other| other.ip.contains(ip)) {
+                    return self.refuse(
+                        &field,
+                        format!("{ip} is already the address of node {}", other.name),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hosts(&self) -> Result<(), Fault> {
+        let hosts = &self.scenario.hosts;
+        self.names("hosts", hosts.iter().map(|host| host.name.clone()))?;
+        for (index, host) in hosts.iter().enumerate() {
+            let field = format!("hosts[{index}].ip");
+            self.ipv4(&field, host.ip)?;
+            if let Some(other) = hosts[..index].iter().find(|other| other.ip == host.ip) {
+                return self.refuse(
+                    &field,
+                    format!("{} is already the address of host {}", host.ip, other.name),
+                );
+            }
+            if let Some(rack) = self
+                .scenario
+                .racks
+                .iter()
+                .find(|rack| rack.cidr.contains(host.ip))
+            {
+                return self.refuse(
+                    &field,
+                    format!("{} lies in rack {} ({})", host.ip, rack.name, rack.cidr),
+                );
+            }
+            self.ports(&format!("hosts[{index}]"), &host.ports)?;
+        }
+        Ok(())
+    }
+
+    fn pools(&self) -> Result<(), Fault> {
+        let pools = &self.scenario.pools;
+        self.names("pools", pools.iter().map(|pool| pool.name.clone()))?;
+        for (index, pool) in pools.iter().enumerate() {
+            let at = |name: &str| format!("pools[{index}].{name}");
+            self.ipv4(&at("cidr"), pool.cidr.address())?;
+            self.disjoint(
+                &at("cidr"),
+                pool.cidr,
+                pools[..index]
+                    .iter()
+                    .map(|other| ("pool", other.name.as_str(), other.cidr)),
+            )?;
+            self.disjoint(
+                &at("cidr"),
+                pool.cidr,
+                self.scenario
+                    .racks
+                    .iter()
+                    .map(|rack| ("rack", rack.name.as_str(), rack.cidr)),
+            )?;
+            let block = pool.block_size.unwrap_or(26);
+            if !(20..=32).contains(&block) {
+                return self.refuse(
+                    &at("blockSize"),
+                    format!("{block} is not between 20 and 32"),
+                );
+            }
+            if block < pool.cidr.length() {
+                let field = if pool.block_size.is_some() {
+                    at("blockSize")
+                } else {
+                    at("cidr")
+                };
+                return self.refuse(
+                    &field,
+                    format!("a block of /{block} does not fit into {}", pool.cidr),
+                );
+            }
+            let modes = [
+                ("ipipMode", &pool.ipip_mode),
+                ("vxlanMode", &pool.vxlan_mode),
+            ];
+            for (name, mode) in modes {
+                self.one_of(
+                    &at(name),
+                    mode.as_deref().unwrap_or("Never"),
+                    &["Never", "CrossSubnet", "Always"],
+                )?;
+            }
+            self.one_of(
+                &at("assignmentMode"),
+                pool.assignment_mode.as_deref().unwrap_or("Automatic"),
+                &["Automatic", "Manual"],
+            )?;
+            for (name, selector) in [
+                ("nodeSelector", &pool.node_selector),
+                ("namespaceSelector", &pool.namespace_selector),
+            ] {
+                if let Some(Err(error)) = selector.as_deref().map(str::parse::<Selector>) {
+                    return self.refuse(&at(name), error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn namespaces(&self) -> Result<(), Fault> {
+        self.names(
+            "namespaces",
+            self.scenario
+                .namespaces
+                .iter()
+                .map(|namespace| namespace.name.clone()),
+        )?;
+        let accounts = &self.scenario.service_accounts;
+        let mut seen = BTreeSet::new();
+        for (index, account) in accounts.iter().enumerate() {
+            self.name(&format!("serviceAccounts[{index}].name"), &account.name)?;
+            if !self
+                .scenario
+                .namespaces
+                .iter()
+                .any(|namespace| namespace.name == account.namespace)
+            {
+                let message = format!("there is no namespace {:?}", account.namespace);
+                return self.refuse(&format!("serviceAccounts[{index}].namespace"), message);
+            }
+            if !seen.insert((&account.namespace, &account.name)) {
+                return self.refuse(
+                    &format!("serviceAccounts[{index}].name"),
+                    "the same service account twice",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn pods(&self) -> Result<(), Fault> {
+        let pods = &self.scenario.pods;
+        let mut seen = BTreeSet::new();
+        for (index, pod) in pods.iter().enumerate() {
+            let at = |name: &str| format!("pods[{index}].{name}");
+            self.name(&at("name"), &pod.name)?;
+            self.name(&at("namespace"), &pod.namespace)?;
+            if !seen.insert(pod.id()) {
+                return self.refuse(&at("name"), format!("there are two pods {}", pod.id()));
+            }
+            if !self.scenario.nodes.iter().any(|node| node.name == pod.node) {
+                return self.refuse(&at("node"), format!("there is no node {:?}", pod.node));
+            }
+            if self.document.has("namespaces")
+                && !self
+                    .document
+                    .elements("namespaces")
+                    .unwrap_or_default()
+                    .iter()
+                    .any(|known| known.text("name") == Some(&pod.namespace))
+                && pod.namespace != "default"
+            {
+                return self.refuse(
+                    &at("namespace"),
+                    format!("there is no namespace {:?}", pod.namespace),
+                );
+            }
+            for (position, ip) in pod.ip.iter().enumerate() {
+                self.static_address(
+                    index,
+                    &format!("pods[{index}].ip[{position}]"),
+                    position,
+                    *ip,
+                )?;
+            }
+            self.ports(&format!("pods[{index}]"), &pod.ports)?;
+        }
+        Ok(())
+    }
+
+    fn static_address(
+        &self,
+        index: usize,
+        field: &str,
+        position: usize,
+        ip: IpAddr,
+    ) -> Result<(), Fault> {
+        self.ipv4(field, ip)?;
+        if position > 0 {
+            return self.refuse(field, "one address per family");
+        }
+        if !self
+            .scenario
+            .pools
+            .iter()
+            .any(|pool| pool.cidr.contains(ip))
+        {
+            return self.refuse(field, format!("{ip} is in no pool"));
+        }
+        match self.scenario.pods[..index]
+            .iter()
+            .find(|other| other.ip.contains(&ip))
+        {
+            Some(other) => self.refuse(
+                field,
+                format!("{ip} is already the address of pod {}", other.id()),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn ports(&self, owner: &str, ports: &[Port]) -> Result<(), Fault> {
+        for (index, port) in ports.iter().enumerate() {
+            let field = format!("{owner}.ports[{index}]");
+            if port.protocol == Protocol::Icmp {
+                return self.refuse(&format!("{field}.protocol"), "ICMP has no ports");
+            }
+            let same = |other: &&Port| other.port == port.port && other.protocol == port.protocol;
+            if ports[..index].iter().any(|other| same(&other)) {
+                return self.refuse(
+                    &format!("{field}.port"),
+                    format!("{} {} twice", port.protocol, port.port),
+                );
+            }
+            if port
+                .name
+                .as_ref()
+                .is_some_and(|name| name.is_empty() || name.len() > 15)
+            {
+                return self.refuse(
+                    &format!("{field}.name"),
+                    "a port's name has 1 to 15 characters",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self, list: &str, names: impl Iterator<Item = String>) -> Result<(), Fault> {
+        let mut seen = BTreeSet::new();
+        for (index, name) in names.enumerate() {
+            let field = format!("{list}[{index}].name");
+            self.name(&field, &name)?;
+            if !seen.insert(name.clone()) {
+                return self.refuse(&field, format!("{name:?} twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rule of Kubernetes for labels, which every name here must follow.
+    fn name(&self, field: &str, name: &str) -> Result<(), Fault> {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let good = (1..=63).contains(&name.len())
+            && name.bytes().all(|byte| inner(byte) || byte == b'-')
+            && name.bytes().next().is_some_and(inner)
+            && name.bytes().last().is_some_and(inner);
+        if good {
+            return Ok(());
+        }
+        self.refuse(
+            field,
+            format!(
+                "{name:?} is no name: 1 to 63 of a-z, 0-9 and -, none of them a - at either end"
+            ),
+        )
+    }
+
+    fn one_of(&self, field: &str, value: &str, known: &[&str]) -> Result<(), Fault> {
+        if known.contains(&value) {
+            return Ok(());
+        }
+        self.refuse(
+            field,
+            format!("{value:?} is not one of {}", known.join(", ")),
+        )
+    }
+
+    fn ipv4(&self, field: &str, address: IpAddr) -> Result<(), Fault> {
+        if address.is_ipv4() {
+            Ok(())
+        } else {
+            self.refuse(field, "IPv6: not supported yet")
+        }
+    }
+
+    fn disjoint<'p>(
+        &self,
+        field: &str,
+        range: Prefix,
+        others: impl Iterator<Item = (&'p str, &'p str, Prefix)>,
+    ) -> Result<(), Fault> {
+        for (kind, name, other) in others {
+            if range.covers(&other) || other.covers(&range) {
+                return self.refuse(field, format!("{range} overlaps {kind} {name} ({other})"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Links, addresses and routes of the underlay, over rtnetlink.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result, anyhow, bail};
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use crate::place::Place;
+
+/// rtnetlink in one place.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    place: String,
+    handle: Handle,
+}
+
+impl Wire {
+    /// Opens a netlink socket in `place`.
+    ///
+    /// # Errors
+    /// When the socket cannot be opened.
+    pub async fn open(place: &Place) -> Result<Self> {
+        let runtime = tokio::runtime::Handle::current();
+        let opened = place.run(move || {
+            let _entered = runtime.enter();
+            rtnetlink::new_connection()
+        });
+        let (connection, handle, _) = opened
+            .await?
+            .with_context(|| format!("netlink in {}", place.name()))?;
+        tokio::spawn(connection);
+        Ok(Self {
+            place: place.name().to_owned(),
+            handle,
+        })
+    }
+
+    /// The number of the link of that name.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub async fn index(&self, link: &str) -> Result<u32> {
+        let mut found = self
+            .handle
+            .link()
+            .get()
+            .match_name(link.to_owned())
+            .execute();
+        let message = found.try_next().await.with_context(|| self.at(link))?;
+        Ok(message
+            .ok_or_else(|| anyhow!("{}: no such link", self.at(link)))?
+            .header
+            .index)
+    }
+
+    /// The names of all links.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn links(&self) -> Result<Vec<String>> {
+        let messages: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
+        let name = |message: LinkMessage| {
+            message
+                .attributes
+                .into_iter()
+                .find_map(|attribute| match attribute {
+                    LinkAttribute::IfName(name) => Some(name),
+                    _ => None,
+                })
+        };
+        Ok(messages.into_iter().filter_map(name).collect())
+    }
+
+    /// Sets a link up.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub async fn up(&self, link: &str) -> Result<()> {
+        let index = self.index(link).await?;
+        let message = LinkUnspec::new_with_index(index).up().build();
+        self.handle
+            .link()
+            .set(message)
+            .execute()
+            .await
+            .with_context(|| self.at(link))
+    }
+
+    /// Makes a bridge and sets it up.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub async fn bridge(&self, name: &str) -> Result<()> {
+        let message = LinkBridge::new(name).up().build();
+        self.handle
+            .link()
+            .add(message)
+            .execute()
+            .await
+            .with_context(|| self.at(name))
+    }
+
+    /// Makes a veth pair: `here` in this place, `there` in `other`; both down.
+    ///
+    /// # Errors
+    /// When the kernel refuses it, for one because a name is taken.
+    pub async fn veth(&self, here: &str, other: &Place, there: &str) -> Result<()> {
+        let mut message = LinkVeth::new(here, there).build();
+        let peer = message
+            .attributes
+            .iter_mut()
+            .find_map(peer_of)
+            .context("a veth message without its peer")?;
+        peer.attributes
+            .push(LinkAttribute::NetNsFd(other.raw_network()));
+        self.handle
+            .link()
+            .add(message)
+            .execute()
+            .await
+            .with_context(|| self.at(here))
+    }
+
+    /// Makes `link` a port of `bridge` and sets it up.
+    ///
+    /// # Errors
+    /// When one of them does not exist.
+    pub async fn join(&self, link: &str, bridge: &str) -> Result<()> {
+        let (index, bridge) = (self.index(link).await?, self.index(bridge).await?);
+        let message = LinkUnspec::new_with_index(index)
+            .controller(bridge)
+            .up()
+            .build();
+        self.handle
+            .link()
+            .set(message)
+            .execute()
+            .await
+            .with_context(|| self.at(link))
+    }
+
+    /// Removes a link; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub async fn remove(&self, link: &str) -> Result<()> {
+        let Ok(index) = self.index(link).await else {
+            return Ok(());
+        };
+        self.handle
+            .link()
+            .del(index)
+            .execute()
+            .await
+            .with_context(|| self.at(link))
+    }
+
+    /// Gives a link an address.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub async fn address(&self, link: &str, address: IpAddr, length: u8) -> Result<()> {
+        let index = self.index(link).await?;
+        self.handle
+            .address()
+            .add(index, address, length)
+            .execute()
+            .await
+            .with_context(|| self.at(link))
+    }
+
+    /// Adds a route; a length of 0 makes it the default one, without a gateway it is on the link.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub async fn route(&self, to: (IpAddr, u8), gateway: Option<IpAddr>, link: &str) -> Result<()> {
+        let IpAddr::V4(destination) = to.0 else {
+            bail!("{}: IPv6: not supported yet", to.0)
+        };
+        let builder = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(destination, to.1)
+            .output_interface(self.index(link).await?);
+        let message = match gateway {
+            Some(IpAddr::V4(gateway)) => builder.gateway(gateway).onlink().build(),
+            Some(IpAddr::V6(other)) => bail!("{other}: IPv6: not supported yet"),
+            None => builder.scope(RouteScope::Link).build(),
+        };
+        let adding = self.handle.route().add(message).execute().await;
+        adding.with_context(|| format!("{}: a route to {}/{}", self.at(link), to.0, to.1))
+    }
+
+    /// The netlink handle, for what only one caller needs.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    fn at(&self, link: &str) -> String {
+        format!("{} in {}", link, self.place)
+    }
+}
+
+/// The half of a veth message that describes the other end.
+fn peer_of(attribute: &mut LinkAttribute) -> Option<&mut LinkMessage> {
+    let LinkAttribute::LinkInfo(infos) = attribute else {
+        return None;
+    };
+    infos.iter_mut().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))) => Some(peer),
+        _ => None,
+    })
+}
+
+/// Writes a network parameter of `place`, such as `ipv4/ip_forward`.
+///
+/// # Errors
+/// When the parameter does not exist or is read-only, as `/proc/sys` is in some containers.
+pub async fn parameter(place: &Place, name: &str, value: &str) -> Result<()> {
+    let (path, value) = (format!("/proc/sys/net/{name}"), value.to_owned());
+    let what = format!("setting {path} to {value} in {}", place.name());
+    place
+        .run(move || fs::write(path, value))
+        .await?
+        .context(what)
+}
