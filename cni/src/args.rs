@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn forms_of_args() {
-        let cases: &[(&str, Option<&[(&str, &str)]>)] = &[
+        type Case<'a> = (&'a str, Option<&'a [(&'a str, &'a str)]>);
+        let cases: &[Case<'_>] = &[
             ("", Some(&[])),
             (";", Some(&[])),
             ("A=1", Some(&[("A", "1")])),

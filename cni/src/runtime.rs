@@ -326,7 +326,8 @@ impl Runtime {
         let wanted: Map<_, _> = wanted
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let runtime_config = (!wanted.is_empty()).then(|| ("runtimeConfig", Value::Object(wanted)));
+        let runtime_config =
+            (!wanted.is_empty()).then_some(("runtimeConfig", Value::Object(wanted)));
         let prev = prev.map(|prev| ("prevResult", prev.clone()));
         let config = list.plugin_config(plugin, runtime_config.into_iter().chain(prev));
         self.call(plugin, command, Some(at), config)

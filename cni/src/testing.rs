@@ -1,1 +1,5 @@
-//! Fakes and kits.
+//! Fakes and kits for tests of plugins, agents and runtimes.
+
+mod agent;
+
+pub use agent::{FakeAgent, Gate};

@@ -100,7 +100,7 @@ impl Conflist {
         }
         let beside = path
             .parent()
-            .unwrap_or(Path::new("."))
+            .unwrap_or_else(|| Path::new("."))
             .join(list.name.as_str());
         for file in files(&beside, &["conf"])? {
             let plugin =
