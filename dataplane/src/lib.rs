@@ -21,6 +21,8 @@ pub use ipnetwork;
 pub use kernel::{KernelError, Refusal};
 #[cfg(feature = "attach")]
 pub use linux::LinuxAttach;
+#[cfg(feature = "linux")]
+pub use linux::LinuxDataplane;
 pub use prefix::{Prefix, PrefixError};
 pub use report::{ApplyError, Failure, Fault, Object, OpenError, Report};
 pub use state::State;

@@ -5,11 +5,31 @@
 
 #[cfg(feature = "attach")]
 mod attach;
+#[cfg(feature = "linux")]
+mod dataplane;
+#[cfg(feature = "linux")]
+mod entries;
+#[cfg(feature = "linux")]
+mod follow;
 mod interfaces;
+#[cfg(feature = "linux")]
+mod links;
+#[cfg(feature = "linux")]
+mod monitor;
 #[cfg(feature = "attach")]
 mod netns;
+#[cfg(feature = "linux")]
+mod options;
+#[cfg(feature = "linux")]
+mod routes;
 mod sysctl;
+#[cfg(feature = "linux")]
+mod view;
 
 #[cfg(feature = "attach")]
 pub use attach::LinuxAttach;
+#[cfg(feature = "linux")]
+pub use dataplane::LinuxDataplane;
 pub use interfaces::interfaces;
+#[cfg(feature = "linux")]
+pub use options::Options;

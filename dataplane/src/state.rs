@@ -47,4 +47,7 @@ pub struct State {
     pub host: Arc<HostRules>,
     /// Source address translation of traffic that leaves the cluster.
     pub nat: Arc<Nat>,
+    /// The state is not whole yet, as after a start without a datastore: what it names is made and changed, but
+    /// nothing that it does not name is removed from the kernel.
+    pub incomplete: bool,
 }

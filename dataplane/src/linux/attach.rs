@@ -144,7 +144,11 @@ fn make_pair(socket: &mut Socket, attachment: &Attachment) -> Result<bool, Attac
         Some((_, error)) if error.refusal == Refusal::Exists => Err(AttachError::Exists {
             link: attachment.container_link.clone(),
         }),
-        Some((step, source)) => Err(AttachError::Kernel { step, source }),
+        Some((step, source)) => {
+            // Invalid may be the descriptor: entering it tells.
+            within(attachment.namespace.as_fd(), || Ok(()))?;
+            Err(AttachError::Kernel { step, source })
+        }
     }
 }
 

@@ -248,6 +248,12 @@ impl<T> Batch<T> {
         append(&mut self.bytes, message, flags | NLM_F_REQUEST, 0);
     }
 
+    /// How many changes wait.
+    #[cfg(feature = "linux")]
+    pub(crate) fn len(&self) -> usize {
+        self.tags.len()
+    }
+
     /// Whether it is time to run it.
     #[cfg(feature = "linux")]
     pub(crate) fn is_full(&self) -> bool {

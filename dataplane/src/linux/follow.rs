@@ -1,0 +1,154 @@
+//! What notices say: keeps the view true, and tells whether somebody changed what we care for.
+
+use std::collections::BTreeSet;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::route::RouteMessage;
+
+use super::view::View;
+use crate::State;
+use crate::netlink::route::Hops;
+use crate::netlink::{Notice, address, link, route};
+use crate::state::LinkName;
+
+/// What a notice means for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// The kernel may no longer be as desired, and the view says how.
+    Changed,
+    /// The view is no longer true.
+    Stale,
+}
+
+/// What a notice is compared with.
+pub(super) struct Interest<'a> {
+    /// The port of our own socket.
+    pub(super) port: u32,
+    /// The protocol of our routes.
+    pub(super) protocol: u8,
+    /// The links that are ours.
+    pub(super) owned: &'a BTreeSet<LinkName>,
+    /// The links that something of the last state waits for.
+    pub(super) awaited: &'a BTreeSet<LinkName>,
+    /// The last state that was applied.
+    pub(super) applied: Option<&'a State>,
+}
+
+impl Interest<'_> {
+    /// Takes a notice into the view.
+    pub(super) fn note(&self, view: &mut View, notice: Notice) -> Effect {
+        match notice.object {
+            RouteNetlinkMessage::NewLink(message) => self.link_is(view, &message),
+            RouteNetlinkMessage::DelLink(message) => self.link_gone(view, &message),
+            RouteNetlinkMessage::NewAddress(message) => self.address(view, &message, true),
+            RouteNetlinkMessage::DelAddress(message) => self.address(view, &message, false),
+            // Our own changes are in the view already.
+            RouteNetlinkMessage::NewRoute(message) if notice.port != self.port => {
+                self.route(view, &message, true)
+            }
+            RouteNetlinkMessage::DelRoute(message) if notice.port != self.port => {
+                self.route(view, &message, false)
+            }
+            _ => Effect::None,
+        }
+    }
+
+    fn link_is(&self, view: &mut View, message: &LinkMessage) -> Effect {
+        // Bridges speak of their ports in messages of their own family.
+        if u8::from(message.header.interface_family) != 0 {
+            return Effect::None;
+        }
+        let Some(now) = link::parse(message) else {
+            return Effect::None;
+        };
+        let (index, up, name) = (now.index, now.up, now.name.clone());
+        let now_is = now.clone();
+        let before = view.put_link(now);
+        if before.as_ref() == Some(&now_is) {
+            return Effect::None;
+        }
+        if self.owned.contains(&name) {
+            return Effect::Stale;
+        }
+        let was_up = before.as_ref().is_some_and(|link| link.up);
+        if was_up && !up {
+            // IPv4 routes go without a word.
+            return if view.drop_routes_by(index) > 0 {
+                Effect::Changed
+            } else {
+                Effect::None
+            };
+        }
+        let came = up && !was_up || before.is_some_and(|link| link.name != name);
+        if came && self.awaited.contains(&name) {
+            Effect::Changed
+        } else {
+            Effect::None
+        }
+    }
+
+    fn link_gone(&self, view: &mut View, message: &LinkMessage) -> Effect {
+        if u8::from(message.header.interface_family) != 0 {
+            return Effect::None;
+        }
+        let Some(link) = view.remove_link(message.header.index) else {
+            return Effect::None;
+        };
+        let routes = view.drop_routes_by(link.index);
+        if self.owned.contains(&link.name) {
+            Effect::Stale
+        } else if routes > 0 {
+            Effect::Changed
+        } else {
+            Effect::None
+        }
+    }
+
+    fn address(&self, view: &mut View, message: &AddressMessage, there: bool) -> Effect {
+        let Some(found) = address::parse(message).filter(|found| !found.link_local) else {
+            return Effect::None;
+        };
+        match view.addresses.get(&found.link) {
+            Some(known) if known.contains(&found.address) == there => Effect::None,
+            Some(_) => Effect::Stale,
+            // With an address go, without a word, the IPv4 routes that prefer it as their source.
+            None if !there => Effect::Stale,
+            None => Effect::None,
+        }
+    }
+
+    fn route(&self, view: &mut View, message: &RouteMessage, there: bool) -> Effect {
+        let Some((key, found)) = route::parse(message) else {
+            return Effect::None;
+        };
+        if found.protocol != self.protocol {
+            return Effect::None;
+        }
+        let wanted = self.applied.is_some_and(|state| {
+            // The state may say metric 0 where the kernel says 1024.
+            let mut plain = key.clone();
+            plain.metric = 0;
+            state.routes.contains_key(&key) || state.routes.contains_key(&plain)
+        });
+        let by_pod = matches!(&found.hops, Hops::One(hop) if hop.gateway.is_none());
+        let before = if there {
+            view.routes.insert(key, found.clone())
+        } else {
+            view.routes.remove(&key)
+        };
+        let same = if there {
+            before.as_ref() == Some(&found)
+        } else {
+            before.is_none()
+        };
+        if same || (!wanted && (by_pod || !there)) {
+            Effect::None
+        } else {
+            Effect::Changed
+        }
+    }
+}

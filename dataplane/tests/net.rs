@@ -1,0 +1,13 @@
+//! Links, addresses, routes and tunnels in a real kernel, in network namespaces without a name that go with their
+//! threads. Needs root, or `unshare -Urnm`.
+
+#![cfg(all(feature = "linux", feature = "attach"))]
+
+#[path = "net/attach.rs"]
+mod attach;
+#[path = "net/links.rs"]
+mod links;
+#[path = "net/routes.rs"]
+mod routes;
+#[path = "net/sandbox.rs"]
+mod sandbox;

@@ -1,0 +1,277 @@
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::Arc;
+
+use ocicat_dataplane::{Attach as _, AttachError, Attachment, Detachment, LinuxAttach, names};
+
+use crate::sandbox::{container, inside, ip, list, name, node, our_routes};
+
+fn attachment(namespace: &Arc<OwnedFd>, id: &str, addresses: &[&str]) -> Attachment {
+    let alias = names::alias(id, "eth0");
+    let addresses = addresses.iter().map(|text| text.parse::<IpAddr>().unwrap());
+    Attachment::new(
+        Arc::clone(namespace),
+        name("eth0"),
+        names::pod_link("default", "web"),
+        alias,
+    )
+    .addresses(addresses)
+    .mtu(1450)
+}
+
+fn detachment(id: &str) -> Detachment {
+    Detachment {
+        host_link: names::pod_link("default", "web"),
+        alias: names::alias(id, "eth0"),
+    }
+}
+
+fn setting(path: &str) -> String {
+    std::fs::read_to_string(format!("/proc/sys/net/{path}"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+fn pings(from: &OwnedFd, to: &str) -> bool {
+    inside(from, || {
+        let status = Command::new("ping")
+            .args(["-c1", "-W2", "-n", to])
+            .output()
+            .expect("ping is needed");
+        status.status.success()
+    })
+}
+
+#[test]
+fn an_attached_container_has_what_calicos_have() {
+    node(|| {
+        let pod = container();
+        let wanted = attachment(&pod, "one", &["10.1.0.5", "fd00::5"]);
+        let attached = LinuxAttach::new().attach(&wanted).unwrap();
+        assert_eq!(attached.host_mac, names::HOST_MAC);
+        assert_eq!(attached.mtu, 1450);
+
+        let host = &list("link show dev cali68caf03a5f4")[0];
+        assert_eq!(host["address"], "ee:ee:ee:ee:ee:ee");
+        assert_eq!(host["ifalias"], "one/eth0");
+        assert_eq!(host["mtu"], 1450);
+        assert_eq!(host["linkinfo"]["info_kind"], "veth");
+        assert!(host["flags"].as_array().unwrap().contains(&"UP".into()));
+        assert_eq!(setting("ipv4/conf/cali68caf03a5f4/proxy_arp"), "1");
+        assert_eq!(setting("ipv4/conf/cali68caf03a5f4/rp_filter"), "1");
+        assert_eq!(setting("ipv4/conf/cali68caf03a5f4/route_localnet"), "0");
+        assert_eq!(setting("ipv6/conf/cali68caf03a5f4/accept_ra"), "0");
+        assert_eq!(
+            our_routes(),
+            [
+                "10.1.0.5 dev cali68caf03a5f4 scope link",
+                "fd00::5 dev cali68caf03a5f4 metric 1024 pref medium"
+            ]
+        );
+
+        inside(&pod, || {
+            let end = &list("addr show dev eth0")[0];
+            assert_eq!(
+                end["address"].as_str().unwrap(),
+                attached.container_mac.to_string()
+            );
+            let addresses: Vec<_> = end["addr_info"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|a| (&a["local"], &a["prefixlen"]))
+                .collect();
+            assert!(
+                addresses.contains(&(&"10.1.0.5".into(), &32.into())),
+                "{addresses:?}"
+            );
+            assert!(
+                addresses.contains(&(&"fd00::5".into(), &128.into())),
+                "{addresses:?}"
+            );
+            let routes = ip("route show");
+            assert!(
+                routes.contains("default via 169.254.1.1 dev eth0"),
+                "{routes}"
+            );
+            assert!(
+                routes.contains("169.254.1.1 dev eth0 scope link"),
+                "{routes}"
+            );
+            assert!(ip("-6 route show").contains("default via fe80::ecee:eeff:feee:eeee dev eth0"));
+            assert!(
+                ip("neigh show nud permanent")
+                    .contains("169.254.1.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee")
+            );
+            assert_eq!(setting("ipv4/ip_forward"), "0");
+        });
+        // The node has no default route, with which its proxy ARP would be silent.
+        ip("addr add 192.168.0.1/24 dev lo");
+        assert!(pings(&pod, "192.168.0.1"));
+        assert_eq!(LinuxAttach::new().check(&wanted).unwrap(), []);
+    });
+}
+
+#[test]
+fn two_containers_reach_each_other_over_both_families() {
+    node(|| {
+        for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            std::fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
+        }
+        let (one, two) = (container(), container());
+        for (pod, id, v4, v6) in [
+            (&one, "one", "10.1.0.5", "fd00::5"),
+            (&two, "two", "10.1.0.6", "fd00::6"),
+        ] {
+            let mut wanted = attachment(pod, id, &[v4, v6]);
+            wanted.host_link = names::pod_link("default", id);
+            LinuxAttach::new().attach(&wanted).unwrap();
+        }
+        assert!(pings(&one, "10.1.0.6"));
+        assert!(pings(&one, "fd00::6"));
+        assert!(pings(&two, "fd00::5"));
+    });
+}
+
+#[test]
+fn attaching_twice_changes_nothing_and_detaching_twice_neither() {
+    node(|| {
+        let pod = container();
+        let wanted = attachment(&pod, "one", &["10.1.0.5"]);
+        let kernel = LinuxAttach::new();
+        let first = kernel.attach(&wanted).unwrap();
+        let index = list("link show dev cali68caf03a5f4")[0]["ifindex"].clone();
+        assert_eq!(kernel.attach(&wanted).unwrap(), first);
+        assert_eq!(list("link show dev cali68caf03a5f4")[0]["ifindex"], index);
+        assert_eq!(kernel.detach(&detachment("one")), Ok(true));
+        assert_eq!(kernel.detach(&detachment("one")), Ok(false));
+        assert_eq!(our_routes(), [] as [String; 0]);
+    });
+}
+
+#[test]
+fn an_old_containers_removal_leaves_the_new_ones_link() {
+    node(|| {
+        let (old, new) = (container(), container());
+        let kernel = LinuxAttach::new();
+        kernel
+            .attach(&attachment(&old, "old", &["10.1.0.5"]))
+            .unwrap();
+        kernel
+            .attach(&attachment(&new, "new", &["10.1.0.6"]))
+            .unwrap();
+        assert_eq!(our_routes(), ["10.1.0.6 dev cali68caf03a5f4 scope link"]);
+        assert_eq!(kernel.detach(&detachment("old")), Ok(false));
+        assert_eq!(
+            list("link show dev cali68caf03a5f4")[0]["ifalias"],
+            "new/eth0"
+        );
+        assert_eq!(kernel.detach(&detachment("new")), Ok(true));
+    });
+}
+
+#[test]
+fn what_is_somebody_elses_is_refused_and_nothing_is_left() {
+    node(|| {
+        let pod = container();
+        let wanted = attachment(&pod, "one", &["10.1.0.5"]);
+        let kernel = LinuxAttach::new();
+
+        inside(&pod, || ip("link add eth0 type bridge"));
+        assert_eq!(
+            kernel.attach(&wanted),
+            Err(AttachError::Exists { link: name("eth0") })
+        );
+        assert_eq!(list("link show").len(), 1, "only lo");
+        inside(&pod, || ip("link del eth0"));
+
+        ip("link add cali68caf03a5f4 type bridge");
+        assert!(matches!(
+            kernel.attach(&wanted),
+            Err(AttachError::Foreign { .. })
+        ));
+        ip("link del cali68caf03a5f4");
+
+        ip("route add blackhole 10.1.0.5/32 proto 99");
+        let refused = kernel.attach(&wanted);
+        assert_eq!(
+            refused,
+            Err(AttachError::RouteTaken {
+                address: "10.1.0.5".parse().unwrap(),
+                protocol: 99
+            })
+        );
+        assert_eq!(list("link show").len(), 1, "the pair is undone");
+        assert!(ip("route show proto 99").contains("blackhole 10.1.0.5"));
+
+        let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let mut node = wanted.clone();
+        node.namespace = Arc::new(own.into());
+        assert!(matches!(
+            kernel.attach(&node),
+            Err(AttachError::Namespace { .. })
+        ));
+        let mut file = wanted;
+        file.namespace = Arc::new(std::fs::File::open("/proc/self/status").unwrap().into());
+        assert!(matches!(
+            kernel.attach(&file),
+            Err(AttachError::Namespace { .. })
+        ));
+    });
+}
+
+#[test]
+fn check_names_every_damage() {
+    let damages = [
+        (
+            "link set dev cali68caf03a5f4 mtu 1400",
+            "",
+            "mtu of cali68caf03a5f4",
+        ),
+        (
+            "link set dev cali68caf03a5f4 alias other",
+            "",
+            "alias of cali68caf03a5f4",
+        ),
+        ("route del 10.1.0.5/32", "", "route 10.1.0.5/32"),
+        ("", "addr del 10.1.0.5/32 dev eth0", "address of eth0"),
+        ("", "addr add 10.9.9.9/32 dev eth0", "address of eth0"),
+        ("", "route del default", "route 0.0.0.0/0"),
+        (
+            "",
+            "neigh del 169.254.1.1 dev eth0",
+            "neighbour 169.254.1.1",
+        ),
+        ("", "link set eth0 down", "state of eth0"),
+    ];
+    for (host, inner, expected) in damages {
+        node(move || {
+            let pod = container();
+            let wanted = attachment(&pod, "one", &["10.1.0.5"]);
+            let kernel = LinuxAttach::new();
+            kernel.attach(&wanted).unwrap();
+            if !host.is_empty() {
+                ip(host);
+            }
+            if !inner.is_empty() {
+                inside(&pod, || ip(inner));
+            }
+            let found = kernel.check(&wanted).unwrap();
+            assert!(
+                found.iter().any(|difference| difference.what == expected),
+                "{host}{inner}: {found:?}"
+            );
+            if !host.contains("alias") {
+                kernel.attach(&wanted).unwrap();
+                let more = inner.contains("10.9.9.9");
+                assert_eq!(
+                    kernel.check(&wanted).unwrap().is_empty(),
+                    !more,
+                    "{host}{inner}"
+                );
+            }
+        });
+    }
+}

@@ -1,0 +1,198 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ocicat_dataplane::linux::{LinuxDataplane, Options, interfaces};
+use ocicat_dataplane::state::{Fdb, Link, LinkKind, MacAddr, Neighbour};
+use ocicat_dataplane::{Dataplane as _, Fault, State, names};
+
+use crate::sandbox::{async_node, ip, list, name};
+
+fn vxlan(local: &str) -> Link {
+    Link {
+        kind: LinkKind::Vxlan {
+            vni: names::VXLAN_VNI,
+            port: names::VXLAN_PORT,
+            local: local.parse().unwrap(),
+            parent: Some(name("up0")),
+            mac: names::vtep_mac("node1"),
+        },
+        mtu: 1450,
+        addresses: ["10.1.0.1/32".parse().unwrap()].into(),
+    }
+}
+
+fn tunnel(remotes: u8) -> State {
+    let link = name(names::VXLAN_LINK);
+    let mac = |n: u8| MacAddr([0x66, 0, 0, 0, 0, n]);
+    let neighbour = |n: u8| Neighbour {
+        link: link.clone(),
+        address: [10, 1, n, 1].into(),
+    };
+    let fdb = |n: u8| Fdb {
+        link: link.clone(),
+        mac: mac(n),
+    };
+    State {
+        links: BTreeMap::from([(link.clone(), Arc::new(vxlan("192.168.10.1")))]),
+        neighbours: Arc::new((1..=remotes).map(|n| (neighbour(n), mac(n))).collect()),
+        fdb: Arc::new(
+            (1..=remotes)
+                .map(|n| (fdb(n), [192, 168, 10, n].into()))
+                .collect(),
+        ),
+        ..State::default()
+    }
+}
+
+fn kernel() -> LinuxDataplane {
+    LinuxDataplane::new(Options::default().policy(false)).unwrap()
+}
+
+fn uplink() {
+    ip("link add up0 type bridge");
+    ip("link set up0 up");
+    ip("addr add 192.168.10.1/24 dev up0");
+}
+
+#[test]
+fn a_tunnel_is_made_damaged_repaired_and_removed() {
+    async_node(async || {
+        uplink();
+        let mut kernel = kernel();
+        let report = kernel.apply(&tunnel(3)).await.unwrap();
+        assert_eq!(report.failed, []);
+        let is_right = || {
+            let link = &list("addr show dev vxlan.calico")[0];
+            let data = &link["linkinfo"]["info_data"];
+            let addresses: Vec<_> = link["addr_info"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|a| a["scope"] != "link")
+                .collect();
+            assert_eq!((&data["id"], &data["port"]), (&4096.into(), &4789.into()));
+            assert_eq!(
+                (&data["local"], &data["link"]),
+                (&"192.168.10.1".into(), &"up0".into())
+            );
+            assert_eq!(
+                (&data["learning"], &link["mtu"]),
+                (&false.into(), &1450.into())
+            );
+            assert_eq!(link["address"], "66:f9:37:c3:7e:94");
+            assert!(link["flags"].as_array().unwrap().contains(&"UP".into()));
+            assert_eq!(
+                (addresses.len(), &addresses[0]["local"]),
+                (1, &"10.1.0.1".into())
+            );
+            let neighbours = list("neigh show dev vxlan.calico nud permanent");
+            assert_eq!(neighbours.len(), 3);
+            assert_eq!(
+                (&neighbours[0]["dst"], &neighbours[0]["lladdr"]),
+                (&"10.1.1.1".into(), &"66:00:00:00:00:01".into())
+            );
+            let fdb = std::process::Command::new("bridge")
+                .args(["fdb", "show", "dev", "vxlan.calico"])
+                .output()
+                .unwrap();
+            let fdb = String::from_utf8(fdb.stdout).unwrap();
+            assert_eq!(fdb.lines().count(), 3, "{fdb}");
+            assert!(
+                fdb.contains("66:00:00:00:00:02 dst 192.168.10.2 self permanent"),
+                "{fdb}"
+            );
+        };
+        is_right();
+        assert_eq!(kernel.apply(&tunnel(3)).await.unwrap().changed, 0);
+        assert_eq!(
+            self::kernel().apply(&tunnel(3)).await.unwrap().changed,
+            0,
+            "a new dataplane adopts it"
+        );
+
+        for (damage, heard) in [
+            ("link set vxlan.calico down", true),
+            ("link set vxlan.calico mtu 1400", true),
+            ("link set vxlan.calico address 02:00:00:00:00:01", true),
+            ("addr del 10.1.0.1/32 dev vxlan.calico", true),
+            ("addr add 10.77.0.1/32 dev vxlan.calico", true),
+            ("link del vxlan.calico", true),
+            ("neigh del 10.1.1.1 dev vxlan.calico", false),
+            (
+                "neigh add 10.1.9.1 lladdr 02:00:00:00:00:09 nud permanent dev vxlan.calico",
+                false,
+            ),
+        ] {
+            ip(damage);
+            if heard {
+                kernel.changed().await;
+            } else {
+                kernel.invalidate();
+            }
+            let report = kernel.apply(&tunnel(3)).await.unwrap();
+            assert!(
+                report.is_complete() && report.changed > 0,
+                "{damage}: {report:?}"
+            );
+            is_right();
+            assert_eq!(
+                kernel.apply(&tunnel(3)).await.unwrap().changed,
+                0,
+                "{damage}"
+            );
+        }
+        // A setting that a live device cannot change.
+        let mut moved = tunnel(3);
+        ip("addr add 192.168.10.200/24 dev up0");
+        moved
+            .links
+            .insert(name(names::VXLAN_LINK), Arc::new(vxlan("192.168.10.200")));
+        assert!(kernel.apply(&moved).await.unwrap().is_complete());
+        assert_eq!(
+            list("link show dev vxlan.calico")[0]["linkinfo"]["info_data"]["local"],
+            "192.168.10.200"
+        );
+        kernel.apply(&tunnel(1)).await.unwrap();
+        assert_eq!(list("neigh show dev vxlan.calico nud permanent").len(), 1);
+        kernel.apply(&State::default()).await.unwrap();
+        assert!(!ip("link show").contains("vxlan.calico"));
+    });
+}
+
+#[test]
+fn a_foreign_link_of_that_name_and_a_missing_parent_are_reported() {
+    async_node(async || {
+        let mut kernel = kernel();
+        let report = kernel.apply(&tunnel(0)).await.unwrap();
+        assert_eq!(report.failed[0].fault, Fault::LinkMissing(name("up0")));
+        uplink();
+        kernel.changed().await;
+        assert!(kernel.apply(&tunnel(0)).await.unwrap().is_complete());
+        kernel.apply(&State::default()).await.unwrap();
+        ip("link add vxlan.calico type bridge");
+        let report = kernel.apply(&tunnel(0)).await.unwrap();
+        assert_eq!(
+            report.failed[0].fault,
+            Fault::Foreign {
+                found: "bridge".into()
+            }
+        );
+        kernel.apply(&State::default()).await.unwrap();
+        assert!(
+            ip("link show").contains("vxlan.calico"),
+            "it is not ours to remove"
+        );
+    });
+}
+
+#[test]
+fn interfaces_are_listed_with_their_addresses() {
+    async_node(async || {
+        uplink();
+        let all = interfaces().unwrap();
+        let up0 = all.iter().find(|one| one.name == name("up0")).unwrap();
+        assert_eq!((up0.kind.as_str(), up0.up, up0.mtu), ("bridge", true, 1500));
+        assert!(up0.addresses.contains(&"192.168.10.1/24".parse().unwrap()));
+        assert!(all.iter().any(|one| one.loopback && one.is_virtual()));
+    });
+}

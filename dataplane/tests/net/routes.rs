@@ -1,0 +1,214 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ocicat_dataplane::linux::{LinuxDataplane, Options};
+use ocicat_dataplane::state::{Hop, Route, RouteKey};
+use ocicat_dataplane::{Attach as _, Attachment, Dataplane as _, Fault, LinuxAttach, State, names};
+
+use crate::sandbox::{async_node, container, ip, name, our_routes};
+
+fn route(prefix: &str, hops: impl IntoIterator<Item = Hop>) -> (RouteKey, Route) {
+    let route = Route {
+        hops: hops.into_iter().collect(),
+        source: None,
+    };
+    (RouteKey::main(prefix.parse().unwrap()), route)
+}
+
+fn via(gateway: &str, link: Option<&str>) -> Hop {
+    Hop::Via {
+        gateway: gateway.parse().unwrap(),
+        link: link.map(name),
+        onlink: link.is_some(),
+    }
+}
+
+fn state(routes: impl IntoIterator<Item = (RouteKey, Route)>) -> State {
+    State {
+        routes: Arc::new(routes.into_iter().collect::<BTreeMap<_, _>>()),
+        ..State::default()
+    }
+}
+
+fn kernel() -> LinuxDataplane {
+    LinuxDataplane::new(Options::default().policy(false)).unwrap()
+}
+
+fn uplink() {
+    ip("link add up0 type bridge");
+    ip("link set up0 up");
+    ip("addr add 192.168.10.1/24 dev up0");
+    ip("addr add fd00:10::1/64 dev up0 nodad");
+}
+
+#[test]
+fn every_kind_of_route_is_made_changed_and_removed() {
+    async_node(async || {
+        uplink();
+        let mut kernel = kernel();
+        let mut multipath = route(
+            "10.5.0.0/24",
+            [
+                via("192.168.10.2", Some("up0")),
+                via("192.168.10.3", Some("up0")),
+            ],
+        );
+        multipath.1.hops.sort();
+        let desired = state([
+            route("10.1.0.0/26", [via("192.168.10.2", Some("up0"))]),
+            route("10.2.0.0/26", [via("192.168.10.3", None)]),
+            route("10.3.0.0/26", [Hop::Blackhole]),
+            route("10.4.0.1/32", [Hop::Link(name("up0"))]),
+            multipath,
+            route("fd01::/122", [via("fd00:10::2", Some("up0"))]),
+            route("fd02::/122", [Hop::Blackhole]),
+        ]);
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!((report.changed, report.failed), (7, vec![]));
+        let routes = our_routes();
+        for expected in [
+            "10.1.0.0/26 via 192.168.10.2 dev up0 onlink",
+            "10.2.0.0/26 via 192.168.10.3 dev up0",
+            "blackhole 10.3.0.0/26",
+            "10.4.0.1 dev up0 scope link",
+            "10.5.0.0/24",
+            "nexthop via 192.168.10.2 dev up0 weight 1 onlink",
+            "fd01::/122 via fd00:10::2 dev up0 metric 1024 onlink pref medium",
+            "blackhole fd02::/122 dev lo metric 1024 pref medium",
+        ] {
+            assert!(
+                routes.iter().any(|line| line == expected),
+                "{expected}: {routes:#?}"
+            );
+        }
+        assert_eq!(kernel.apply(&desired).await.unwrap().changed, 0);
+        // A new dataplane finds everything as it should be.
+        assert_eq!(self::kernel().apply(&desired).await.unwrap().changed, 0);
+
+        let changed = state([
+            route("10.1.0.0/26", [via("192.168.10.9", Some("up0"))]),
+            route("fd01::/122", [Hop::Blackhole]),
+        ]);
+        let report = kernel.apply(&changed).await.unwrap();
+        assert_eq!((report.changed, report.failed), (7, vec![]));
+        assert_eq!(
+            our_routes(),
+            [
+                "10.1.0.0/26 via 192.168.10.9 dev up0 onlink",
+                "blackhole fd01::/122 dev lo metric 1024 pref medium"
+            ]
+        );
+        kernel.apply(&State::default()).await.unwrap();
+        assert_eq!(our_routes(), [] as [String; 0]);
+    });
+}
+
+#[test]
+fn foreign_routes_are_left_and_ours_are_repaired() {
+    async_node(async || {
+        uplink();
+        ip("route add 10.1.0.0/26 via 192.168.10.7 proto 99");
+        ip("route add 10.9.0.0/26 via 192.168.10.7 proto 99");
+        ip("route add 10.8.0.0/26 via 192.168.10.7 proto 80");
+        let mut kernel = kernel();
+        let desired = state([
+            route("10.1.0.0/26", [via("192.168.10.2", Some("up0"))]),
+            route("10.2.0.0/26", [via("192.168.10.2", Some("up0"))]),
+        ]);
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!(report.failed.len(), 1);
+        assert_eq!(report.failed[0].fault, Fault::Taken { protocol: 99 });
+        assert_eq!(
+            our_routes(),
+            ["10.2.0.0/26 via 192.168.10.2 dev up0 onlink"],
+            "an old one of ours is gone"
+        );
+        assert_eq!(ip("route show proto 99").lines().count(), 2);
+
+        ip("route del 10.1.0.0/26");
+        ip("route replace 10.2.0.0/26 via 192.168.10.66 proto 80");
+        kernel.changed().await;
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!((report.changed, report.failed), (2, vec![]));
+        assert_eq!(our_routes().len(), 2);
+    });
+}
+
+#[test]
+fn an_incomplete_state_removes_nothing() {
+    async_node(async || {
+        uplink();
+        ip("route add 10.8.0.0/26 via 192.168.10.7 proto 80");
+        let mut kernel = kernel();
+        let mut desired = state([route("10.1.0.0/26", [Hop::Blackhole])]);
+        desired.incomplete = true;
+        kernel.apply(&desired).await.unwrap();
+        assert_eq!(our_routes().len(), 2);
+        desired.incomplete = false;
+        kernel.apply(&desired).await.unwrap();
+        assert_eq!(our_routes(), ["blackhole 10.1.0.0/26"]);
+    });
+}
+
+#[test]
+fn a_link_that_flaps_gets_its_routes_back() {
+    async_node(async || {
+        uplink();
+        let mut kernel = kernel();
+        let desired = state([
+            route("10.1.0.0/26", [via("192.168.10.2", Some("up0"))]),
+            route("10.2.0.1/32", [Hop::Link(name("later"))]),
+        ]);
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!(report.failed[0].fault, Fault::LinkMissing(name("later")));
+
+        ip("link set up0 down");
+        kernel.changed().await;
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!(report.failed[1].fault, Fault::LinkDown(name("up0")));
+        ip("link set up0 up");
+        kernel.changed().await;
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!((report.changed, report.failed.len()), (1, 1));
+
+        ip("link add later type bridge");
+        ip("link set later up");
+        kernel.changed().await;
+        assert!(kernel.apply(&desired).await.unwrap().is_complete());
+        // Another link of the same name has another index.
+        ip("link del later");
+        ip("link add later type bridge");
+        ip("link set later up");
+        kernel.changed().await;
+        assert!(kernel.apply(&desired).await.unwrap().is_complete());
+        assert_eq!(our_routes().len(), 2);
+    });
+}
+
+#[test]
+fn a_pods_route_is_adopted_and_not_taken_away_before_the_state_knows_of_it() {
+    async_node(async || {
+        let mut kernel = kernel();
+        kernel.apply(&State::default()).await.unwrap();
+        let pod = container();
+        let link = names::pod_link("default", "web");
+        let wanted = Attachment::new(pod, name("eth0"), link.clone(), "one/eth0")
+            .addresses(["10.1.0.5".parse().unwrap()]);
+        LinuxAttach::new().attach(&wanted).unwrap();
+        kernel
+            .apply(&state([route("10.9.0.0/26", [Hop::Blackhole])]))
+            .await
+            .unwrap();
+        assert_eq!(our_routes().len(), 2);
+        let known = state([route("10.1.0.5/32", [Hop::Link(link)])]);
+        let report = kernel.apply(&known).await.unwrap();
+        assert_eq!(
+            (report.changed, report.failed),
+            (1, vec![]),
+            "only the blackhole goes"
+        );
+        let report = kernel.apply(&State::default()).await.unwrap();
+        assert_eq!((report.changed, report.failed), (1, vec![]));
+        assert_eq!(our_routes(), [] as [String; 0]);
+    });
+}

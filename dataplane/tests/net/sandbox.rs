@@ -1,0 +1,101 @@
+use std::fs::File;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::Arc;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use ocicat_dataplane::state::LinkName;
+use serde_json::Value;
+
+/// Runs a test on a thread in a network namespace of its own, in which the loopback is up.
+pub(crate) fn node(test: impl FnOnce() + Send + 'static) {
+    let run = move || {
+        enter_new();
+        ip("link set lo up");
+        test();
+    };
+    let thread = std::thread::Builder::new()
+        .name("ocnet-node".into())
+        .spawn(run);
+    if let Err(panic) = thread.unwrap().join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// As [`node`], for a test that waits.
+pub(crate) fn async_node<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    node(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(test());
+    });
+}
+
+/// A network namespace of a container: it lives as long as the descriptor.
+pub(crate) fn container() -> Arc<OwnedFd> {
+    let thread = std::thread::spawn(|| {
+        enter_new();
+        File::open("/proc/thread-self/ns/net").unwrap()
+    });
+    Arc::new(OwnedFd::from(thread.join().unwrap()))
+}
+
+/// Does something in another network namespace.
+pub(crate) fn inside<T: Send>(namespace: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let run = || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        scope.spawn(run).join().unwrap()
+    })
+}
+
+/// Runs `ip ARGUMENTS`, which must succeed.
+pub(crate) fn ip(arguments: &str) -> String {
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("ip(8) is needed");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "ip {arguments}: {err}");
+    out.into_owned()
+}
+
+/// What `ip -j ARGUMENTS` lists.
+pub(crate) fn list(arguments: &str) -> Vec<Value> {
+    let text = ip(&format!("-j -d {arguments}"));
+    match serde_json::from_str(if text.trim().is_empty() { "[]" } else { &text }).unwrap() {
+        Value::Array(all) => all
+            .into_iter()
+            .filter(|one| one.as_object().is_some_and(|o| !o.is_empty()))
+            .collect(),
+        other => panic!("ip {arguments}: {other}"),
+    }
+}
+
+pub(crate) fn name(text: &str) -> LinkName {
+    LinkName::new(text).unwrap()
+}
+
+/// The routes of protocol 80, as text, in order.
+pub(crate) fn our_routes() -> Vec<String> {
+    let mut all = Vec::new();
+    for family in ["-4", "-6"] {
+        let text = ip(&format!("{family} route show table all proto 80"));
+        all.extend(
+            text.lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")),
+        );
+    }
+    all
+}
+
+fn enter_new() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|errno| {
+        panic!("a network namespace cannot be made ({errno}): run as root or under `unshare -Urnm`")
+    });
+}
