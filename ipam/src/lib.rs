@@ -1,1 +1,41 @@
 #![doc = include_str!("../README.md")]
+
+mod affinity;
+mod allocator;
+mod block;
+mod config;
+mod error;
+mod family;
+mod handle;
+mod owner;
+mod pool;
+mod prefix;
+mod ranges;
+mod request;
+mod store;
+mod strategy;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod view;
+
+pub use ipnetwork;
+
+pub use self::affinity::{AffinityState, AffinityStateError, BlockAffinity};
+pub use self::allocator::{Claims, Ipam, Release, Released};
+pub use self::block::{Allocation, Bitmap, Block, BlockSizeError, Ordinal};
+pub use self::config::{IpamConfig, IpamConfigError};
+pub use self::error::{AssignError, ReleaseError, SharedError, StoreError};
+pub use self::family::Family;
+pub use self::handle::{Handle, HandleId};
+pub use self::owner::{Owner, OwnerError};
+pub use self::pool::{AssignmentMode, Pool, Use};
+pub use self::prefix::{Prefix, PrefixError};
+pub use self::request::{
+    AssignIp, AssignRequest, Assigned, Assignment, HostReserved, PoolRef, Reason, Shortfall, Wanted,
+};
+pub use self::store::{
+    Audience, IpamStore, Listing, MemoryStore, Record, RecordKey, Revision, Stored, Unreadable,
+    Write,
+};
+pub use self::strategy::{Ask, BlockAffine, Step, Strategy, start_index};
+pub use self::view::{Refusal, View};

@@ -1,0 +1,5 @@
+//! The allocator over a store in memory.
+
+mod assign;
+mod hosts;
+mod world;
