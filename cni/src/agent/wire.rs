@@ -124,7 +124,10 @@ impl Message {
             deadline: Duration::from_millis(self.deadline_ms),
         })
     }
+}
 
+#[cfg(feature = "tokio")]
+impl Message {
     pub(super) fn into_network_request(self) -> Result<NetworkRequest, CniError> {
         let deadline = self.deadline();
         let network = NetworkConfig::from_value(self.config)?;
@@ -141,10 +144,7 @@ impl Message {
             deadline,
         })
     }
-}
 
-#[cfg(feature = "tokio")]
-impl Message {
     /// Reads a request's JSON and refuses another protocol.
     pub(super) fn parse(json: &[u8]) -> Result<Self, CniError> {
         let decode = |cause| CniError::decode("the request does not decode", cause);
