@@ -6,6 +6,8 @@
 #[cfg(feature = "attach")]
 mod attach;
 #[cfg(feature = "linux")]
+mod lookup;
+#[cfg(feature = "linux")]
 mod dataplane;
 #[cfg(feature = "linux")]
 mod entries;
@@ -31,5 +33,7 @@ pub use attach::LinuxAttach;
 #[cfg(feature = "linux")]
 pub use dataplane::LinuxDataplane;
 pub use interfaces::interfaces;
+#[cfg(feature = "linux")]
+pub use lookup::{Way, routes_of, way_to};
 #[cfg(feature = "linux")]
 pub use options::Options;
