@@ -1,0 +1,327 @@
+//! The single owner of what the agent knows and wants: events in, desired state out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocicat_dataplane::state::{Hop, RouteKey};
+use ocicat_dataplane::{Prefix, Report, State};
+use ocicat_datastore::model::Kind;
+use ocicat_datastore::{Key, Object, Revision, StoreError};
+use ocicat_policy::Graph;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::control::Question;
+use crate::events::Events;
+use crate::facts::Facts;
+use crate::network::{self, Inputs, Uplink};
+use crate::peers::WantedPeer;
+use crate::world::{KINDS, Touched, World};
+
+mod answer;
+mod policy;
+mod run;
+mod wait;
+
+pub(crate) use run::Channels;
+use wait::Waits;
+
+/// A state that the dataplane should reach, counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Desired {
+    /// Grows by one with every new state; 0 is before the first.
+    pub(crate) generation: u64,
+    /// The state.
+    pub(crate) state: Arc<State>,
+}
+
+/// What the dataplane made of a state.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// The state's number.
+    pub(crate) generation: u64,
+    /// What came of it, or why nothing did.
+    pub(crate) outcome: Result<Report, String>,
+}
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    /// The node's name.
+    pub(crate) node: String,
+    /// The link with the node's address.
+    pub(crate) uplink: Option<Uplink>,
+    /// Felix's parameters from file and environment: they win over the datastore's.
+    pub(crate) felix: BTreeMap<String, String>,
+    /// Ports of the agent that pods never reach.
+    pub(crate) closed: Vec<(ocicat_dataplane::state::Protocol, u16)>,
+}
+
+/// The core's data; its methods decide, `run` waits.
+pub(crate) struct Core {
+    fixed: Fixed,
+    world: World,
+    graph: Graph,
+    state: State,
+    touched: Touched,
+    policy_touched: bool,
+    learned: BTreeMap<Prefix, Vec<IpAddr>>,
+    adopted: BTreeMap<RouteKey, ocicat_dataplane::state::Route>,
+    gateways: BTreeMap<IpAddr, Hop>,
+    unresolved: BTreeSet<IpAddr>,
+    announced: BTreeSet<Prefix>,
+    peers: BTreeMap<IpAddr, WantedPeer>,
+    seen: BTreeMap<Kind, Revision>,
+    listed: BTreeSet<Kind>,
+    problems: BTreeMap<Key, String>,
+    notes: Vec<String>,
+    pub(crate) peer_problems: Vec<String>,
+    waits: Waits,
+    desired: watch::Sender<Desired>,
+    facts: watch::Sender<Arc<Facts>>,
+    applied: u64,
+    applies: u64,
+    failures: Vec<String>,
+    events: Events,
+}
+
+impl Core {
+    pub(crate) fn new(
+        fixed: Fixed,
+        adopted: BTreeMap<RouteKey, ocicat_dataplane::state::Route>,
+        desired: watch::Sender<Desired>,
+        facts: watch::Sender<Arc<Facts>>,
+        events: Events,
+    ) -> Self {
+        Self {
+            world: World::new(&fixed.node),
+            graph: Graph::new(&fixed.node),
+            fixed,
+            state: State::default(),
+            touched: Touched { network: true, peers: true, originations: true },
+            policy_touched: true,
+            learned: BTreeMap::new(),
+            adopted,
+            gateways: BTreeMap::new(),
+            unresolved: BTreeSet::new(),
+            announced: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            problems: BTreeMap::new(),
+            notes: Vec::new(),
+            peer_problems: Vec::new(),
+            waits: Waits::default(),
+            desired,
+            facts,
+            applied: 0,
+            applies: 0,
+            failures: Vec::new(),
+            events,
+        }
+    }
+
+    /// Nothing is programmed before every kind has been listed once.
+    pub(crate) fn in_sync(&self) -> bool {
+        KINDS.iter().all(|kind| self.listed.contains(kind))
+    }
+
+    /// Takes an object in; one that does not decode leaves its last good version in force and is reported.
+    pub(crate) fn put(&mut self, object: &Object) {
+        let (pods, blocks) = (self.world.pod_count(), self.world.own_blocks.clone());
+        match self.world.put(object).and_then(|touched| self.put_policy(object).map(|()| touched)) {
+            Ok(touched) => {
+                self.problems.remove(&object.key());
+                self.touched.add(touched);
+            }
+            Err(error) => self.problem(object, &error),
+        }
+        for block in self.world.own_blocks.difference(&blocks) {
+            self.events.publish("block-claimed", &[("block", block)]);
+        }
+        if self.world.pod_count() != pods {
+            self.events.publish("endpoint-added", &[("endpoint", &object.name)]);
+        }
+        self.saw(object.kind, object.revision);
+    }
+
+    /// Takes an object out.
+    pub(crate) fn delete(&mut self, key: &Key, revision: Revision) {
+        let pods = self.world.pod_count();
+        let touched = self.world.delete(key);
+        self.touched.add(touched);
+        self.delete_policy(key);
+        self.problems.remove(key);
+        if self.world.pod_count() != pods {
+            self.events.publish("endpoint-removed", &[("endpoint", &key.name)]);
+        }
+        self.saw(key.kind, revision);
+    }
+
+    /// Everything of the kind up to the revision has been taken in.
+    pub(crate) fn saw(&mut self, kind: Kind, revision: Revision) {
+        let seen = self.seen.entry(kind).or_default();
+        *seen = revision.max(*seen);
+    }
+
+    /// A kind has been listed completely.
+    pub(crate) fn listed(&mut self, kind: Kind, revision: Revision) {
+        self.listed.insert(kind);
+        self.saw(kind, revision);
+    }
+
+    /// BGP's best routes to a prefix changed; none means that it is gone.
+    pub(crate) fn learn(&mut self, prefix: Prefix, hops: Vec<IpAddr>) {
+        let shown = hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let changed = if hops.is_empty() {
+            self.learned.remove(&prefix).is_some()
+        } else {
+            self.learned.insert(prefix, hops.clone()) != Some(hops)
+        };
+        if changed {
+            let event = if shown.is_empty() { "route-withdrawn" } else { "route-learned" };
+            self.events.publish(event, &[("prefix", &prefix), ("via", &shown)]);
+            self.touched.network = true;
+        }
+    }
+
+    /// The routes of the agent's predecessor are no longer held: every peer has told what it has, or had its time.
+    pub(crate) fn release_adopted(&mut self) {
+        if !self.adopted.is_empty() {
+            self.adopted.clear();
+            self.touched.network = true;
+        }
+    }
+
+    /// How the kernel reaches next hops that are no neighbours.
+    pub(crate) fn resolved(&mut self, gateways: BTreeMap<IpAddr, Hop>) {
+        if self.gateways != gateways {
+            self.gateways = gateways;
+            self.touched.network = true;
+        }
+    }
+
+    /// Next hops that need the kernel's answer.
+    pub(crate) fn to_resolve(&self) -> BTreeSet<IpAddr> {
+        self.unresolved.iter().chain(self.gateways.keys()).copied().collect()
+    }
+
+    /// Brings the desired state up to date with what is known, and hands it on when it changed.
+    pub(crate) fn advance(&mut self) {
+        if !self.in_sync() {
+            return;
+        }
+        let mut changed = self.desired.borrow().generation == 0;
+        if std::mem::take(&mut self.touched.network) {
+            changed |= self.plan_network();
+        }
+        if std::mem::take(&mut self.policy_touched) {
+            changed |= self.flush_policy();
+        }
+        if changed {
+            let state = Arc::new(self.state.clone());
+            self.desired.send_modify(|desired| {
+                desired.generation += 1;
+                desired.state = state;
+            });
+        }
+        self.tell_facts();
+        self.answer_waits();
+    }
+
+    fn plan_network(&mut self) -> bool {
+        let (nodes, own) = (self.world.other_nodes(), self.world.own_node());
+        let (pods, borrowed) = (self.world.pods(), self.world.borrowed());
+        let mut network = network::plan(&Inputs {
+            own: &own,
+            uplink: self.fixed.uplink.as_ref(),
+            nodes: &nodes,
+            pools: &self.world.pools,
+            own_blocks: &self.world.own_blocks,
+            blocks: &self.world.blocks,
+            borrowed: &borrowed,
+            pods: &pods,
+            learned: &self.learned,
+            gateways: &self.gateways,
+        });
+        for (key, route) in &self.adopted {
+            network.routes.entry(key.clone()).or_insert_with(|| route.clone());
+        }
+        self.unresolved = std::mem::take(&mut network.unresolved);
+        let mut changed = replace(&mut self.state.links, network.links);
+        changed |= replace_shared(&mut self.state.routes, network.routes);
+        changed |= replace_shared(&mut self.state.neighbours, network.neighbours);
+        changed |= replace_shared(&mut self.state.fdb, network.fdb);
+        changed | self.plan_host()
+    }
+
+    fn plan_host(&mut self) -> bool {
+        self.notes.clear();
+        let action = self.felix("defaultEndpointToHostAction");
+        let action = crate::host::endpoint_to_host(action.as_deref()).unwrap_or_else(|problem| {
+            self.notes.push(format!("FelixConfiguration: {problem}; Drop is in force"));
+            ocicat_dataplane::state::EndpointToHost::Drop
+        });
+        let rules = crate::host::rules(&self.world.pools, action, &self.fixed.closed);
+        let mut changed = replace_shared(&mut self.state.host, rules);
+        changed |= replace_shared(&mut self.state.nat, crate::host::nat(&self.world.pools));
+        let set = self.state.sets.entry(crate::host::nodes_set()).or_default();
+        let before = set.clone();
+        crate::host::update_nodes(set, &self.world.nodes);
+        changed | !set.same(&before)
+    }
+
+    /// A Felix parameter: environment and file before the datastore.
+    fn felix(&self, name: &str) -> Option<String> {
+        self.fixed.felix.get(&name.to_ascii_lowercase()).cloned().or_else(|| self.world.felix(name))
+    }
+
+    fn problem(&mut self, object: &Object, error: &StoreError) {
+        tracing::warn!(object = %object.key(), %error, "its last good version, if any, stays in force");
+        self.problems.insert(object.key(), error.to_string());
+    }
+
+    /// The dataplane is done with a state.
+    pub(crate) fn applied(&mut self, applied: Applied) {
+        self.applies += 1;
+        match applied.outcome {
+            Ok(report) => {
+                self.failures = report.failed.iter().map(ToString::to_string).collect();
+                if report.changed > 0 {
+                    self.events.publish("policy-applied", &[("changed", &report.changed)]);
+                }
+                self.applied = self.applied.max(applied.generation);
+            }
+            Err(error) => self.failures = vec![error],
+        }
+        self.tell_facts();
+        self.answer_waits();
+    }
+
+    /// How long the core may sleep: until the next wait runs out.
+    pub(crate) fn deadline(&self) -> Instant {
+        let hour = Instant::now() + Duration::from_secs(3600);
+        self.waits.next_limit().map_or(hour, |limit| limit.min(hour))
+    }
+}
+
+fn replace<T: PartialEq>(old: &mut T, new: T) -> bool {
+    let changed = *old != new;
+    if changed {
+        *old = new;
+    }
+    changed
+}
+
+fn replace_shared<T: PartialEq>(old: &mut Arc<T>, new: T) -> bool {
+    let changed = **old != new;
+    if changed {
+        *old = Arc::new(new);
+    }
+    changed
+}
+
+/// What the control server may ask is answered here; see `answer`.
+pub(crate) type Questions = mpsc::Receiver<Question>;

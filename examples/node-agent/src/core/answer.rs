@@ -1,0 +1,86 @@
+//! What the core tells others about itself.
+
+use std::sync::Arc;
+
+use ocicat_dataplane::hop::When;
+use ocicat_dataplane::mtu;
+use ocicat_datastore::model::Kind;
+
+use super::Core;
+use crate::control::Status;
+use crate::facts::Facts;
+
+impl Core {
+    pub(super) fn answer_waits(&mut self) {
+        let generation = self.desired.borrow().generation;
+        let generation = (generation > 0 && self.in_sync()).then_some(generation);
+        self.waits.answer(&self.seen, generation, self.applied);
+    }
+
+    pub(super) fn tell_facts(&self) {
+        let facts = Facts {
+            ready: self.applied > 0,
+            reasons: self.reasons(),
+            mtu: self.pod_mtu(),
+            vxlan_pools: self.in_sync().then(|| self.vxlan_pools()),
+            namespaces: self.world.all_namespaces().clone(),
+        };
+        self.facts.send_if_modified(|old| {
+            let changed = **old != facts;
+            if changed {
+                *old = Arc::new(facts);
+            }
+            changed
+        });
+    }
+
+    /// The status, without what only the speaker knows.
+    pub(super) fn status(&self) -> Status {
+        Status {
+            node: self.fixed.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: self.applied > 0,
+            reasons: self.reasons(),
+            peers: Vec::new(),
+            blocks: self.world.own_blocks.iter().map(ToString::to_string).collect(),
+            routes: self.state.routes.len(),
+            endpoints: self.world.pod_count(),
+            policies: self.state.policies.len(),
+            applies: self.applies,
+        }
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.in_sync() {
+            let missing: Vec<&str> = crate::world::KINDS
+                .iter()
+                .filter(|kind| !self.listed.contains(kind))
+                .map(|kind: &Kind| kind.name())
+                .collect();
+            reasons.push(format!("not in sync with the datastore: {} not listed yet", missing.join(", ")));
+        } else if self.applied == 0 {
+            reasons.push("the first state is not in the kernel yet".to_owned());
+        }
+        reasons.extend(self.notes.iter().chain(&self.peer_problems).cloned());
+        reasons.extend(self.problems.values().cloned());
+        reasons.extend(self.failures.iter().cloned());
+        reasons
+    }
+
+    fn vxlan_pools(&self) -> Vec<String> {
+        let vxlan = self.world.pools.iter().filter(|(_, pool)| pool.encapsulation.vxlan != When::Never);
+        vxlan.map(|(name, pool)| format!("{name} {} {}", pool.range, pool.disabled)).collect()
+    }
+
+    /// What the largest tunnel in use leaves of the uplink's MTU.
+    fn pod_mtu(&self) -> u32 {
+        let host = self.fixed.uplink.as_ref().map_or(mtu::FALLBACK, |uplink| uplink.mtu);
+        let overheads = self.world.pools.values().flat_map(|pool| {
+            let vxlan = (pool.encapsulation.vxlan != When::Never).then_some(mtu::VXLAN_OVERHEAD);
+            let ipip = (pool.encapsulation.ipip != When::Never).then_some(mtu::IPIP_OVERHEAD);
+            [vxlan, ipip].into_iter().flatten()
+        });
+        mtu::of_pods(host, overheads)
+    }
+}

@@ -1,0 +1,18 @@
+//! What other tasks of the agent may know of the core's state, without asking it.
+
+use std::collections::BTreeMap;
+
+/// A snapshot; a new one is published when something in it changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether the first complete state is in the kernel.
+    pub ready: bool,
+    /// Why not, or what is wrong all the same.
+    pub reasons: Vec<String>,
+    /// The largest packet of pods, in bytes.
+    pub mtu: u32,
+    /// Names of the pools that use VXLAN, with their ranges; `None` before the first sync.
+    pub vxlan_pools: Option<Vec<String>>,
+    /// Annotations of namespaces.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}

@@ -1,0 +1,71 @@
+//! `ocicat-node`: the reference node agent as a program.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ocicat_node::agent::Agent;
+use ocicat_node::config::{Config, LogConfig, LogFormat};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The node agent: claims address blocks, speaks BGP, programs routes and policy, serves the CNI plugin.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file; without, /etc/ocicat/node.toml if it is there.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+const DEFAULT_CONFIG: &str = "/etc/ocicat/node.toml";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists());
+    let path = arguments.config.or_else(default);
+    let config = match Config::load(path.as_deref(), |name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("ocicat-node: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    log(&config.log);
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "the agent cannot run");
+            eprintln!("ocicat-node: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        anyhow::Ok(Agent::new(config).run(shutdown).await?)
+    });
+    // Blocking threads may still wait for the kernel; nothing of theirs is needed any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn log(config: &LogConfig) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match config.format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

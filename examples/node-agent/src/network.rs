@@ -1,0 +1,280 @@
+//! Which links, routes and neighbours a node needs, given what the cluster and its peers say. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
+use ocicat_dataplane::hop::{Encapsulation, Toward, When, toward};
+use ocicat_dataplane::state::{
+    Fdb, Hop, Link, LinkKind, LinkName, MacAddr, Neighbour, Route, RouteKey,
+};
+use ocicat_dataplane::{Prefix, mtu, names};
+
+/// A pool, as far as routes depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolView {
+    /// Its range.
+    pub range: Prefix,
+    /// When its packets between nodes are put into a tunnel.
+    pub encapsulation: Encapsulation,
+    /// Whether its packets to the world leave with the node's address.
+    pub nat_outgoing: bool,
+    /// Whether it is out of use: it gives no new addresses, the old ones live on.
+    pub disabled: bool,
+    /// Whether its blocks are announced to BGP peers.
+    pub export: bool,
+}
+
+/// A node, as others see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its addresses with their subnets' prefix lengths, at most one of each family.
+    pub addresses: Vec<IpNetwork>,
+    /// The address and the hardware address of its VXLAN device.
+    pub vtep: Option<(IpAddr, MacAddr)>,
+}
+
+impl NodeView {
+    /// The node's address of one family.
+    #[must_use]
+    pub fn address(&self, ipv4: bool) -> Option<IpNetwork> {
+        self.addresses
+            .iter()
+            .copied()
+            .find(|address| address.is_ipv4() == ipv4)
+    }
+}
+
+/// The link that the node reaches others by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its name.
+    pub name: LinkName,
+    /// Its largest packet, in bytes.
+    pub mtu: u32,
+}
+
+/// Everything that the plan depends on.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    /// This node.
+    pub own: &'a NodeView,
+    /// The link with this node's address.
+    pub uplink: Option<&'a Uplink>,
+    /// The other nodes.
+    pub nodes: &'a BTreeMap<String, NodeView>,
+    /// All pools.
+    pub pools: &'a BTreeMap<String, PoolView>,
+    /// Blocks with a confirmed affinity to this node.
+    pub own_blocks: &'a BTreeSet<Prefix>,
+    /// Blocks with a confirmed affinity to another node, and which.
+    pub blocks: &'a BTreeMap<Prefix, String>,
+    /// Addresses that are in use on another node than their block belongs to, and on which.
+    pub borrowed: &'a BTreeMap<IpAddr, String>,
+    /// The addresses of pods on this node, and their links.
+    pub pods: &'a BTreeMap<IpAddr, LinkName>,
+    /// What BGP peers announce: the best next hops of each prefix.
+    pub learned: &'a BTreeMap<Prefix, Vec<IpAddr>>,
+    /// How the kernel reaches next hops that are no neighbours.
+    pub gateways: &'a BTreeMap<IpAddr, Hop>,
+}
+
+/// What the node needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Network {
+    /// Tunnel devices.
+    pub links: BTreeMap<LinkName, Arc<Link>>,
+    /// Routes.
+    pub routes: BTreeMap<RouteKey, Route>,
+    /// Permanent neighbours on tunnel devices.
+    pub neighbours: BTreeMap<Neighbour, MacAddr>,
+    /// Permanent forwarding entries.
+    pub fdb: BTreeMap<Fdb, IpAddr>,
+    /// Next hops of routes that had to be left out, since the kernel's way to them is not known yet.
+    pub unresolved: BTreeSet<IpAddr>,
+}
+
+/// What the node needs, given the inputs.
+#[must_use]
+pub fn plan(inputs: &Inputs<'_>) -> Network {
+    let mut network = Network::default();
+    network.own_routes(inputs);
+    network.tunnel_links(inputs);
+    network.store_routes(inputs);
+    network.learned_routes(inputs);
+    network
+}
+
+/// The pool that a prefix lies in.
+#[must_use]
+pub fn pool_of(pools: &BTreeMap<String, PoolView>, prefix: Prefix) -> Option<&PoolView> {
+    pools
+        .values()
+        .filter(|pool| pool.range.covers(&prefix))
+        .max_by_key(|pool| pool.range.length())
+}
+
+impl Network {
+    /// Own pods, and what is free in own blocks. A block of a single address has no blackhole: it would be the pod's.
+    fn own_routes(&mut self, inputs: &Inputs<'_>) {
+        for block in inputs.own_blocks.iter().filter(|block| !block.is_host()) {
+            self.add(*block, Hop::Blackhole);
+        }
+        for (address, link) in inputs.pods {
+            self.add(Prefix::host(*address), Hop::Link(link.clone()));
+        }
+    }
+
+    fn tunnel_links(&mut self, inputs: &Inputs<'_>) {
+        let pools = || inputs.pools.values().map(|pool| pool.encapsulation);
+        let Some(uplink) = inputs.uplink else { return };
+        if pools().any(|pool| pool.vxlan != When::Never)
+            && let (Some(local), Some((address, mac)), Ok(name)) = (
+                inputs.own.address(true),
+                inputs.own.vtep,
+                names::link(names::VXLAN_LINK),
+            )
+        {
+            let kind = LinkKind::Vxlan {
+                vni: names::VXLAN_VNI,
+                port: names::VXLAN_PORT,
+                local: local.ip(),
+                parent: Some(uplink.name.clone()),
+                mac,
+            };
+            let mtu = uplink.mtu.saturating_sub(mtu::VXLAN_OVERHEAD);
+            let addresses = BTreeSet::from([IpNetwork::from(address)]);
+            self.links.insert(
+                name.clone(),
+                Arc::new(Link {
+                    kind,
+                    mtu,
+                    addresses,
+                }),
+            );
+            for node in inputs.nodes.values() {
+                if let (Some(underlay), Some((vtep, mac))) = (node.address(true), node.vtep) {
+                    self.neighbours.insert(
+                        Neighbour {
+                            link: name.clone(),
+                            address: vtep,
+                        },
+                        mac,
+                    );
+                    self.fdb.insert(
+                        Fdb {
+                            link: name.clone(),
+                            mac,
+                        },
+                        underlay.ip(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Blocks and borrowed addresses of VXLAN pools: the datastore knows them, BGP is not needed.
+    fn store_routes(&mut self, inputs: &Inputs<'_>) {
+        let blocks = inputs.blocks.iter().map(|(block, node)| (*block, node));
+        let borrowed = inputs
+            .borrowed
+            .iter()
+            .map(|(address, node)| (Prefix::host(*address), node));
+        for (prefix, name) in blocks.chain(borrowed) {
+            let Some(pool) = pool_of(inputs.pools, prefix) else {
+                continue;
+            };
+            if pool.encapsulation.vxlan == When::Never {
+                continue;
+            }
+            let Some(node) = inputs.nodes.get(name) else {
+                continue;
+            };
+            let Some(underlay) = node.address(prefix.is_ipv4()) else {
+                continue;
+            };
+            match toward(pool.encapsulation, &inputs.own.addresses, underlay.ip()) {
+                Toward::Vxlan => {
+                    if let (Some((vtep, _)), Ok(link)) = (node.vtep, names::link(names::VXLAN_LINK))
+                        && self.links.contains_key(&link)
+                    {
+                        self.add(
+                            prefix,
+                            Hop::Via {
+                                gateway: vtep,
+                                link: Some(link),
+                                onlink: true,
+                            },
+                        );
+                    }
+                }
+                _ => self.add_toward(prefix, underlay.ip(), inputs),
+            }
+        }
+    }
+
+    fn learned_routes(&mut self, inputs: &Inputs<'_>) {
+        for (prefix, hops) in inputs.learned {
+            let pool = pool_of(inputs.pools, *prefix);
+            let from_store = pool.is_some_and(|pool| pool.encapsulation.vxlan != When::Never);
+            if from_store || self.routes.contains_key(&RouteKey::main(*prefix)) {
+                continue;
+            }
+            let encapsulation = pool.map(|pool| pool.encapsulation).unwrap_or_default();
+            for hop in hops {
+                match toward(encapsulation, &inputs.own.addresses, *hop) {
+                    Toward::Ipip => {
+                        if let Ok(link) = names::link(names::IPIP_LINK) {
+                            self.add(
+                                *prefix,
+                                Hop::Via {
+                                    gateway: *hop,
+                                    link: Some(link),
+                                    onlink: true,
+                                },
+                            );
+                        }
+                    }
+                    _ => self.add_toward(*prefix, *hop, inputs),
+                }
+            }
+        }
+    }
+
+    /// Without a tunnel: straight to a neighbour, else by the gateway that the kernel uses for it.
+    fn add_toward(&mut self, prefix: Prefix, to: IpAddr, inputs: &Inputs<'_>) {
+        let near = inputs.own.addresses.iter().any(|own| own.contains(to));
+        if near {
+            let link = inputs.uplink.map(|uplink| uplink.name.clone());
+            self.add(
+                prefix,
+                Hop::Via {
+                    gateway: to,
+                    link,
+                    onlink: false,
+                },
+            );
+        } else if let Some(hop) = inputs.gateways.get(&to) {
+            self.add(prefix, hop.clone());
+        } else {
+            self.unresolved.insert(to);
+        }
+    }
+
+    fn add(&mut self, prefix: Prefix, hop: Hop) {
+        let route = self.routes.entry(RouteKey::main(prefix));
+        let hops = &mut route
+            .or_insert_with(|| Route {
+                hops: Vec::new(),
+                source: None,
+            })
+            .hops;
+        if let Err(place) = hops.binary_search(&hop) {
+            hops.insert(place, hop);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
