@@ -5,72 +5,51 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocicat_cni::agent::{CallError, Client, Limits, NetworkRequest, Request, serve_until};
-use ocicat_cni::testing::FakeAgent;
+use ocicat_cni::agent::{CallError, Client, Limits, NetworkRequest, Request};
+use ocicat_cni::testing::{FakeAgent, ServedAgent};
 use ocicat_cni::{AttachmentId, CniError, ContainerId, InterfaceName, NetworkConfig};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 #[path = "agent/namespace.rs"]
 mod namespace;
 
 struct Served {
     agent: Arc<FakeAgent>,
-    socket: PathBuf,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    server: ServedAgent,
     _folder: tempfile::TempDir,
 }
 
 fn served(limits: impl FnOnce(&mut Limits)) -> Served {
     let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("cni.sock");
     let agent = Arc::new(FakeAgent::new());
     let mut bounds = Limits::default();
     bounds.user = rustix::process::getuid().as_raw();
     limits(&mut bounds);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let serving = Arc::clone(&agent);
-    let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-            let stop = async { drop(stopped.await) };
-            serve_until(listener, serving, bounds, stop).await.unwrap();
-        });
-    });
+    let socket = folder.path().join("cni.sock");
+    let server = ServedAgent::start_with(agent.clone(), socket, bounds).unwrap();
     Served {
         agent,
-        socket,
-        stop: Some(stop),
-        thread: Some(thread),
+        server,
         _folder: folder,
     }
 }
 
 impl Served {
     fn client(&self) -> Client {
-        Client::new(&self.socket)
+        self.server.client()
     }
 
     /// Waits until every handler has ended.
-    fn stop(mut self) -> Arc<FakeAgent> {
-        drop(self.stop.take());
-        self.thread.take().unwrap().join().unwrap();
-        Arc::clone(&self.agent)
+    fn stop(self) -> Arc<FakeAgent> {
+        self.server.stop().unwrap();
+        self.agent
     }
 
     fn raw(&self, bytes: &[u8]) -> Value {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        let mut stream = UnixStream::connect(self.server.socket()).unwrap();
         // A server that refuses early may have closed already: its answer counts.
         let _ = stream.write_all(bytes);
         let mut reply = Vec::new();
@@ -171,7 +150,7 @@ fn exactly_one_descriptor_comes_with_an_add() {
     let served = served(|_| {});
     let inode = std::os::unix::fs::MetadataExt::ino(&netns.metadata().unwrap());
     for count in [0, 2, 3, 200] {
-        let stream = UnixStream::connect(&served.socket).unwrap();
+        let stream = UnixStream::connect(served.server.socket()).unwrap();
         let bytes = frame(
             &json!({"protocol": 1, "command": "ADD", "container_id": "a",
             "ifname": "eth0", "config": network().raw}),
@@ -282,7 +261,7 @@ fn an_add_whose_plugin_is_gone_is_undone() {
         &json!({"protocol": 1, "command": "ADD", "role": "ipam", "container_id": "b",
         "ifname": "eth0", "config": network().raw}),
     );
-    let mut stream = UnixStream::connect(&served.socket).unwrap();
+    let mut stream = UnixStream::connect(served.server.socket()).unwrap();
     stream.write_all(&raw).unwrap();
     served.wait_for_call("IPAM ADD b/eth0");
     drop(stream);
