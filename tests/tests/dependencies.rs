@@ -186,3 +186,48 @@ fn nothing_depends_on_the_examples() {
         }
     }
 }
+
+/// What a program is built from, when it is built alone.
+fn tree(package: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests has a parent folder");
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "-p",
+            package,
+            "--manifest-path",
+        ])
+        .arg(root.join("examples/Cargo.toml"))
+        .output()
+        .expect("cargo tree runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn the_plugin_is_thin() {
+    let tree = tree("ocicat");
+    for heavy in [
+        "tokio",
+        "kube",
+        "etcd-client",
+        "rusqlite",
+        "ocicat-datastore",
+        "ocicat-bgp",
+    ] {
+        let found = tree
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some(heavy));
+        assert!(!found, "the CNI plugin must not be built from {heavy}");
+    }
+}
