@@ -25,13 +25,22 @@ pub enum Expr {
     },
     /// `!`: what the operand does not match.
     #[non_exhaustive]
-    Not(Box<Self>),
+    Not {
+        /// What is negated; never a negation.
+        operand: Box<Self>,
+    },
     /// `&&`: what all operands match.
     #[non_exhaustive]
-    And(Vec<Self>),
+    And {
+        /// The operands; none of them is an `And`.
+        operands: Vec<Self>,
+    },
     /// `||`: what one of the operands matches.
     #[non_exhaustive]
-    Or(Vec<Self>),
+    Or {
+        /// The operands; none of them is an `Or`.
+        operands: Vec<Self>,
+    },
 }
 
 /// What is asked of one label.
@@ -62,9 +71,9 @@ impl Expr {
         match self {
             Self::All | Self::Global => true,
             Self::Test { label, test } => test.matches(labels.get(label.as_str())),
-            Self::Not(operand) => !operand.matches(labels),
-            Self::And(operands) => operands.iter().all(|operand| operand.matches(labels)),
-            Self::Or(operands) => operands.iter().any(|operand| operand.matches(labels)),
+            Self::Not { operand } => !operand.matches(labels),
+            Self::And { operands } => operands.iter().all(|operand| operand.matches(labels)),
+            Self::Or { operands } => operands.iter().any(|operand| operand.matches(labels)),
         }
     }
 
@@ -73,8 +82,8 @@ impl Expr {
         match self {
             Self::All | Self::Global => {}
             Self::Test { label, .. } => visit(label),
-            Self::Not(operand) => operand.visit_labels(visit),
-            Self::And(operands) | Self::Or(operands) => {
+            Self::Not { operand } => operand.visit_labels(visit),
+            Self::And { operands } | Self::Or { operands } => {
                 for operand in operands {
                     operand.visit_labels(visit);
                 }
@@ -86,8 +95,8 @@ impl Expr {
     pub(crate) fn depth(&self) -> usize {
         match self {
             Self::All | Self::Global | Self::Test { .. } => 0,
-            Self::Not(operand) => operand.depth(),
-            Self::And(operands) | Self::Or(operands) => {
+            Self::Not { operand } => operand.depth(),
+            Self::And { operands } | Self::Or { operands } => {
                 1 + operands.iter().map(Self::depth).max().unwrap_or(0)
             }
         }
@@ -95,8 +104,10 @@ impl Expr {
 
     pub(crate) fn negated(self) -> Self {
         match self {
-            Self::Not(operand) => *operand,
-            other => Self::Not(Box::new(other)),
+            Self::Not { operand } => *operand,
+            other => Self::Not {
+                operand: Box::new(other),
+            },
         }
     }
 
@@ -104,14 +115,14 @@ impl Expr {
         let mut flat = Vec::new();
         for operand in operands {
             match operand {
-                Self::And(inner) => flat.extend(inner),
+                Self::And { operands } => flat.extend(operands),
                 other => flat.push(other),
             }
         }
         match flat.len() {
             0 => Self::All,
             1 => flat.swap_remove(0),
-            _ => Self::And(flat),
+            _ => Self::And { operands: flat },
         }
     }
 
@@ -120,14 +131,14 @@ impl Expr {
         let mut flat = Vec::new();
         for operand in operands {
             match operand {
-                Self::Or(inner) => flat.extend(inner),
+                Self::Or { operands } => flat.extend(operands),
                 other => flat.push(other),
             }
         }
         match flat.len() {
             0 => Self::All.negated(),
             1 => flat.swap_remove(0),
-            _ => Self::Or(flat),
+            _ => Self::Or { operands: flat },
         }
     }
 
@@ -142,9 +153,15 @@ impl Expr {
                 label: Label::new(&rename(label.as_str()))?,
                 test: test.clone(),
             },
-            Self::Not(operand) => Self::Not(Box::new(operand.renamed(rename)?)),
-            Self::And(operands) => Self::And(renamed_each(operands, rename)?),
-            Self::Or(operands) => Self::Or(renamed_each(operands, rename)?),
+            Self::Not { operand } => Self::Not {
+                operand: Box::new(operand.renamed(rename)?),
+            },
+            Self::And { operands } => Self::And {
+                operands: renamed_each(operands, rename)?,
+            },
+            Self::Or { operands } => Self::Or {
+                operands: renamed_each(operands, rename)?,
+            },
         })
     }
 }
@@ -201,9 +218,9 @@ impl fmt::Display for Expr {
             Self::All => f.write_str("all()"),
             Self::Global => f.write_str("global()"),
             Self::Test { label, test } => test.write(label, f),
-            Self::Not(operand) => write!(f, "!{operand}"),
-            Self::And(operands) => write_joined(f, operands, " && "),
-            Self::Or(operands) => write_joined(f, operands, " || "),
+            Self::Not { operand } => write!(f, "!{operand}"),
+            Self::And { operands } => write_joined(f, operands, " && "),
+            Self::Or { operands } => write_joined(f, operands, " || "),
         }
     }
 }

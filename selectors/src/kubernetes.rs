@@ -67,6 +67,14 @@ pub enum LabelSelectorError {
     /// A value that no selector can spell; no label can have it either.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// A word that is no operator.
+    #[error("{operator:?} for {key:?} is not one of In, NotIn, Exists, DoesNotExist")]
+    Operator {
+        /// The label's key.
+        key: String,
+        /// The word.
+        operator: String,
+    },
     /// `In` or `NotIn` without values.
     #[error("{operator:?} for {key:?} needs at least one value")]
     NoValues {
@@ -145,7 +153,7 @@ impl TryFrom<&Selector> for LabelSelector {
     fn try_from(selector: &Selector) -> Result<Self, Inexpressible> {
         let mut out = Self::default();
         let operands = match selector.expr() {
-            Expr::And(operands) => operands.as_slice(),
+            Expr::And { operands } => operands.as_slice(),
             one => core::slice::from_ref(one),
         };
         for operand in operands {
@@ -163,8 +171,8 @@ impl LabelSelector {
         let (test, negated) = match operand {
             Expr::All | Expr::Global => return Ok(()),
             Expr::Test { .. } => (operand, false),
-            Expr::Not(inner) => (&**inner, true),
-            Expr::And(_) | Expr::Or(_) => return Err(refused()),
+            Expr::Not { operand } => (&**operand, true),
+            Expr::And { .. } | Expr::Or { .. } => return Err(refused()),
         };
         let Expr::Test { label, test } = test else {
             return Err(refused());

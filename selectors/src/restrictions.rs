@@ -145,12 +145,12 @@ fn walk(expr: &Expr, negated: bool) -> Restrictions {
         (Expr::All | Expr::Global, false) => Restrictions::none(),
         (Expr::All | Expr::Global, true) => Restrictions::never(),
         (Expr::Test { label, test }, _) => of_test(label, test, negated),
-        (Expr::Not(operand), _) => walk(operand, !negated),
-        (Expr::And(operands), false) | (Expr::Or(operands), true) => operands
+        (Expr::Not { operand }, _) => walk(operand, !negated),
+        (Expr::And { operands }, false) | (Expr::Or { operands }, true) => operands
             .iter()
             .map(|operand| walk(operand, negated))
             .fold(Restrictions::none(), Restrictions::and),
-        (Expr::Or(operands), false) | (Expr::And(operands), true) => operands
+        (Expr::Or { operands }, false) | (Expr::And { operands }, true) => operands
             .iter()
             .map(|operand| walk(operand, negated))
             .fold(Restrictions::never(), Restrictions::or),
