@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod bitmap;
 mod queue;
+mod record;
 
 pub use self::bitmap::Bitmap;
 use self::queue::Queue;
+pub use self::record::{AttributeRecord, BlockDefect, BlockRecord, BlockRecordError};
 use crate::family::number;
 use crate::{Family, HandleId, Owner, Prefix};
 
@@ -113,6 +115,7 @@ pub struct Block {
     free: Queue,
     pub(crate) cooling: u16,
     pub(crate) sequence: u64,
+    defects: Vec<BlockDefect>,
 }
 
 impl Block {
@@ -147,6 +150,7 @@ impl Block {
             free: Queue::empty(size),
             cooling: 0,
             sequence: 0,
+            defects: Vec::new(),
         })
     }
 
@@ -209,6 +213,12 @@ impl Block {
                 .is_some_and(|h| h.as_str() == crate::HostReserved::HANDLE)
         };
         self.is_empty() || self.records().all(|(_, held)| kept(held))
+    }
+
+    /// What was wrong in the block when it was read.
+    #[must_use]
+    pub fn defects(&self) -> &[BlockDefect] {
+        &self.defects
     }
 
     /// The free ordinals as a set.
@@ -362,11 +372,6 @@ impl Block {
     pub fn set_owner(&mut self, owner: Option<Owner>, now: SystemTime) {
         self.claimed_at = owner.as_ref().map(|_| now);
         self.owner = owner;
-    }
-
-    /// Appends an ordinal to the free ones, when storage is read.
-    pub(crate) fn restore_free(&mut self, ordinal: Ordinal) {
-        self.free.push_back(ordinal);
     }
 
     fn clear(&mut self, ordinal: Ordinal) -> bool {

@@ -7,6 +7,8 @@ mod config;
 mod error;
 mod family;
 mod handle;
+#[cfg(feature = "serde")]
+mod json;
 mod owner;
 mod pool;
 mod prefix;
@@ -16,17 +18,23 @@ mod store;
 mod strategy;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timestamp;
 mod view;
 
 pub use ipnetwork;
 
 pub use self::affinity::{AffinityState, AffinityStateError, BlockAffinity};
 pub use self::allocator::{Claims, Ipam, Release, Released};
-pub use self::block::{Allocation, Bitmap, Block, BlockSizeError, Ordinal};
+pub use self::block::{
+    Allocation, AttributeRecord, Bitmap, Block, BlockDefect, BlockRecord, BlockRecordError,
+    BlockSizeError, Ordinal,
+};
 pub use self::config::{IpamConfig, IpamConfigError};
 pub use self::error::{AssignError, ReleaseError, SharedError, StoreError};
 pub use self::family::Family;
 pub use self::handle::{Handle, HandleId};
+#[cfg(feature = "serde")]
+pub use self::json::{AffinityValue, HandleValue};
 pub use self::owner::{Owner, OwnerError};
 pub use self::pool::{AssignmentMode, Pool, Use};
 pub use self::prefix::{Prefix, PrefixError};
@@ -38,4 +46,5 @@ pub use self::store::{
     Write,
 };
 pub use self::strategy::{Ask, BlockAffine, Step, Strategy, start_index};
+pub use self::timestamp::{Timestamp, TimestampError};
 pub use self::view::{Refusal, View};
