@@ -1,0 +1,331 @@
+//! Endpoints, network sets and slices of services as the graph keeps them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ocicat_dataplane::Prefix;
+use ocicat_dataplane::state::{LinkName, Protocol};
+use ocicat_datastore::Key;
+use ocicat_datastore::model::{
+    EndpointSlice, HostEndpoint, IntOrString, Metadata, NetworkSetSpec, WorkloadEndpoint,
+};
+
+use super::Graph;
+use super::sets::{Backend, Facts};
+use crate::compile::Fault;
+use crate::labels;
+use crate::{Effect, Reason, nets};
+
+/// The label of a slice that names its service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// An endpoint of this node.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Local {
+    pub(super) target: Target,
+    pub(super) profiles: Vec<Arc<str>>,
+}
+
+/// Where an endpoint's policy goes in the state.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Target {
+    Workload {
+        link: LinkName,
+        addresses: Vec<IpAddr>,
+        allowed_sources: Vec<Prefix>,
+    },
+    Host {
+        /// `None` is every interface that is no pod's.
+        link: Option<LinkName>,
+    },
+    /// It cannot be programmed.
+    Nowhere,
+}
+
+impl Graph {
+    pub(super) fn workload(&mut self, key: Key, value: Option<&WorkloadEndpoint>) {
+        let Some(endpoint) = value else {
+            self.remove_endpoint(key);
+            return;
+        };
+        let spec = &endpoint.spec;
+        let mut faults = Vec::new();
+        let own = read_nets("ipNetworks", &spec.ip_networks, &mut faults);
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let mut facts = vec![
+            (labels::NAMESPACE, namespace),
+            (labels::ORCHESTRATOR, spec.orchestrator.as_str()),
+        ];
+        if let Some(account) = &spec.service_account_name {
+            facts.push((labels::SERVICE_ACCOUNT, account));
+        }
+        let item_labels = labels::namespaced(&endpoint.metadata.labels, facts);
+        let ports = spec
+            .ports
+            .iter()
+            .filter_map(|port| named(port.name.as_ref()?, &port.protocol, port.port));
+        let item = Facts {
+            nets: own.clone(),
+            ports: ports.collect(),
+        };
+        let local = (*spec.node == *self.node).then(|| {
+            let allowed = &spec.allow_spoofed_source_prefixes;
+            let allowed_sources = read_nets("allowSpoofedSourcePrefixes", allowed, &mut faults);
+            let name = spec.interface_name.clone().unwrap_or_default();
+            let target = match LinkName::new(name.as_str()) {
+                Ok(link) => Target::Workload {
+                    link,
+                    addresses: own.iter().map(Prefix::address).collect(),
+                    allowed_sources,
+                },
+                Err(_) => {
+                    faults.push(bad_link("interfaceName", name));
+                    Target::Nowhere
+                }
+            };
+            Local {
+                target,
+                profiles: shared(&spec.profiles),
+            }
+        });
+        let parents = shared(&spec.profiles);
+        self.set_endpoint(Arc::new(key), item_labels, parents, item, local, faults);
+    }
+
+    pub(super) fn host(&mut self, key: Key, value: Option<&HostEndpoint>) {
+        let Some(endpoint) = value else {
+            self.remove_endpoint(key);
+            return;
+        };
+        let spec = &endpoint.spec;
+        let mut faults = Vec::new();
+        let ports = spec
+            .ports
+            .iter()
+            .filter_map(|port| named(&port.name, &port.protocol, port.port));
+        let item = Facts {
+            nets: read_nets("expectedIPs", &spec.expected_ips, &mut faults),
+            ports: ports.collect(),
+        };
+        let local = (*spec.node == *self.node).then(|| Local {
+            target: host_target(spec.interface_name.as_deref(), &mut faults),
+            profiles: shared(&spec.profiles),
+        });
+        let labels = endpoint.metadata.labels.clone();
+        let parents = shared(&spec.profiles);
+        self.set_endpoint(Arc::new(key), labels, parents, item, local, faults);
+    }
+
+    pub(super) fn network_set(&mut self, key: Key, value: Option<(&Metadata, &NetworkSetSpec)>) {
+        let Some((metadata, spec)) = value else {
+            self.report(key.clone(), Vec::new());
+            self.sets.remove_item(&Arc::new(key));
+            return;
+        };
+        let mut faults = Vec::new();
+        let item = Facts {
+            nets: read_nets("nets", &spec.nets, &mut faults),
+            ports: Vec::new(),
+        };
+        let (item_labels, parents) = match &key.namespace {
+            Some(namespace) => {
+                let facts = [(labels::NAMESPACE, namespace.as_str())];
+                let profile = ocicat_datastore::model::names::namespace_profile(namespace);
+                (
+                    labels::namespaced(&metadata.labels, facts),
+                    shared(&[profile]),
+                )
+            }
+            None => (metadata.labels.clone(), Vec::new()),
+        };
+        self.report(key.clone(), faults);
+        self.sets
+            .set_item(Arc::new(key), item_labels, parents, item);
+    }
+
+    pub(super) fn slice(&mut self, key: &Key, value: Option<&EndpointSlice>) {
+        let slice = value.and_then(|slice| {
+            let service = slice.metadata.labels.get(SERVICE_NAME)?;
+            let namespace = key.namespace.clone().unwrap_or_default();
+            Some(((namespace, service.clone()), backends(slice)))
+        });
+        self.sets.set_slice(key, slice);
+    }
+
+    /// The endpoint's entry in the state has to be worked out again.
+    pub(super) fn touch(&mut self, endpoint: &Arc<Key>) {
+        match self.locals.get(endpoint).map(|local| &local.target) {
+            Some(Target::Workload { link, .. }) => {
+                self.dirty.links.insert(link.clone());
+            }
+            Some(Target::Host { .. }) => {
+                self.dirty.hosts.insert(endpoint.clone());
+            }
+            Some(Target::Nowhere) | None => {}
+        }
+    }
+
+    fn set_endpoint(
+        &mut self,
+        id: Arc<Key>,
+        labels: BTreeMap<String, String>,
+        parents: Vec<Arc<str>>,
+        facts: Facts,
+        local: Option<Local>,
+        faults: Vec<Fault>,
+    ) {
+        let is_local = local.is_some();
+        // What is wrong with another node's endpoint is that node's to say.
+        self.report((*id).clone(), if is_local { faults } else { Vec::new() });
+        self.sets
+            .set_item(id.clone(), labels.clone(), parents.clone(), facts);
+        self.set_local(&id, local);
+        if is_local {
+            self.applies.set_item(id, labels, parents);
+        } else {
+            self.applies.remove_item(&id);
+        }
+        self.follow();
+    }
+
+    fn remove_endpoint(&mut self, key: Key) {
+        self.report(key.clone(), Vec::new());
+        let id = Arc::new(key);
+        self.applies.remove_item(&id);
+        self.follow();
+        self.set_local(&id, None);
+        self.sets.remove_item(&id);
+    }
+
+    fn set_local(&mut self, id: &Arc<Key>, local: Option<Local>) {
+        if self.locals.get(id) == local.as_ref() {
+            return;
+        }
+        self.touch(id);
+        for profile in local.iter().flat_map(|local| &local.profiles) {
+            self.use_profile(profile);
+        }
+        if let Some(Target::Workload { link, .. }) = local.as_ref().map(|l| &l.target) {
+            let claims = self.links.entry(link.clone()).or_default();
+            claims.insert(id.clone());
+        }
+        let old = match local {
+            Some(local) => self.locals.insert(id.clone(), local),
+            None => self.locals.remove(id),
+        };
+        let now = self.locals.get(id).map(|l| &l.target);
+        if let Some(Target::Workload { link, .. }) = old.as_ref().map(|l| &l.target) {
+            let stays = matches!(now, Some(Target::Workload { link: new, .. }) if new == link);
+            if let Some(claims) = self.links.get_mut(link).filter(|_| !stays) {
+                claims.remove(id);
+                if claims.is_empty() {
+                    self.links.remove(link);
+                }
+            }
+        }
+        for profile in old.iter().flat_map(|local| &local.profiles) {
+            self.leave_profile(profile);
+        }
+        self.touch(id);
+    }
+
+    fn use_profile(&mut self, name: &Arc<str>) {
+        let entry = self.profiles.entry(name.clone()).or_default();
+        entry.users += 1;
+        if entry.users == 1 {
+            self.dirty.profiles.insert(name.clone());
+            if let Some(rules) = &entry.rules {
+                self.sets.acquire(&rules.sets);
+            }
+        }
+    }
+
+    fn leave_profile(&mut self, name: &Arc<str>) {
+        let Some(entry) = self.profiles.get_mut(name) else {
+            return;
+        };
+        entry.users -= 1;
+        if entry.users == 0 {
+            self.dirty.profiles.insert(name.clone());
+            match &entry.rules {
+                Some(rules) => self.sets.release(&rules.sets),
+                None => {
+                    self.profiles.remove(name);
+                }
+            }
+        }
+    }
+}
+
+fn host_target(interface: Option<&str>, faults: &mut Vec<Fault>) -> Target {
+    match interface {
+        Some("*") => Target::Host { link: None },
+        Some(name) if !name.is_empty() => match LinkName::new(name) {
+            Ok(link) => Target::Host { link: Some(link) },
+            Err(_) => {
+                faults.push(bad_link("interfaceName", name.to_owned()));
+                Target::Nowhere
+            }
+        },
+        _ => {
+            faults.push(Fault {
+                field: "interfaceName".into(),
+                reason: Reason::Unsupported("an interface found by expectedIPs"),
+                effect: Effect::NotEnforced,
+            });
+            Target::Nowhere
+        }
+    }
+}
+
+fn bad_link(field: &str, name: String) -> Fault {
+    Fault {
+        field: field.into(),
+        reason: Reason::Link(name),
+        effect: Effect::NotEnforced,
+    }
+}
+
+fn shared(profiles: &[String]) -> Vec<Arc<str>> {
+    profiles.iter().map(|name| name.as_str().into()).collect()
+}
+
+/// The ranges that can be read, in order, without repetition.
+fn read_nets(field: &str, texts: &[String], faults: &mut Vec<Fault>) -> Vec<Prefix> {
+    let mut out = Vec::with_capacity(texts.len());
+    for (i, text) in texts.iter().enumerate() {
+        match nets::parse(text) {
+            Some(net) if out.contains(&net) => {}
+            Some(net) => out.push(net),
+            None => faults.push(Fault {
+                field: format!("{field}[{i}]"),
+                reason: Reason::Net(text.clone()),
+                effect: Effect::ValueLeftOut,
+            }),
+        }
+    }
+    out
+}
+
+fn named(name: &str, protocol: &IntOrString, number: u16) -> Option<(String, Protocol, u16)> {
+    let protocol = protocol.protocol().ok()?;
+    Some((name.to_owned(), Protocol(protocol.0), number))
+}
+
+/// The backends of a slice that take connections.
+fn backends(slice: &EndpointSlice) -> Vec<Backend> {
+    let port = |port: &ocicat_datastore::model::SlicePort| {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let protocol = IntOrString::from(protocol).protocol().ok()?;
+        Some((Protocol(protocol.0), port.port?))
+    };
+    let ports: Vec<(Protocol, u16)> = slice.ports.iter().filter_map(port).collect();
+    slice
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.conditions.ready != Some(false))
+        .flat_map(|endpoint| &endpoint.addresses)
+        .filter_map(|address| Some((address.parse().ok()?, ports.clone())))
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! What Kubernetes' own objects mean in Calico's terms.
+
+mod identity;
+mod network_policy;
+
+use std::fmt;
+
+use ocicat_datastore::model;
+use ocicat_selectors::Selector;
+use ocicat_selectors::kubernetes::{LabelSelector, LabelSelectorError, Operator, Requirement};
+
+pub use identity::{namespace, service_account};
+pub use network_policy::{network_policy, policy_name};
+
+/// An object that was converted, and what could not be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Converted<T> {
+    /// The object. What could not be converted is in it in a form that [`Graph`](crate::Graph) refuses, so that it
+    /// fails closed there and an earlier version stays in force.
+    pub value: T,
+    /// What could not be converted, by field.
+    pub problems: Vec<(String, crate::Reason)>,
+}
+
+/// A selector of ours for one of Kubernetes'.
+pub(crate) fn selector(from: &model::LabelSelector) -> Result<Selector, LabelSelectorError> {
+    let mut converted = LabelSelector {
+        match_labels: from.match_labels.clone(),
+        ..LabelSelector::default()
+    };
+    for requirement in &from.match_expressions {
+        let operator = match requirement.operator.as_str() {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            other => {
+                return Err(LabelSelectorError::Operator {
+                    key: requirement.key.clone(),
+                    operator: other.to_owned(),
+                });
+            }
+        };
+        converted.match_expressions.push(Requirement {
+            key: requirement.key.clone(),
+            operator,
+            values: requirement.values.clone(),
+        });
+    }
+    Selector::try_from(&converted)
+}
+
+/// A text that is no selector, and says why.
+pub(crate) fn unreadable(reason: &impl fmt::Display) -> String {
+    format!("%unreadable: {reason}")
+}
