@@ -1,1 +1,348 @@
-//! Address management over any store.
+//! Address management over any store (feature `ipam`).
+//!
+//! [`StoreIpam`] is the port of `ocicat-ipam` over a [`Store`]: blocks, claims and handles are the records that Calico
+//! keeps, and which pools serve a node and a namespace is decided by their selectors.
+
+mod convert;
+mod pools;
+#[cfg(all(test, feature = "memory"))]
+mod tests;
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use ocicat_ipam::{
+    Audience, Block, BlockAffinity, Handle, HandleId, IpamConfig, IpamStore, Listing, Owner, Pool,
+    Prefix, Record, RecordKey, Revision, StoreError as PortError, Stored, Unreadable, Write,
+};
+
+use crate::error::StoreError;
+use crate::model::{self, Resource, names};
+use crate::object::{Key, Object, Scope};
+use crate::store::{Store, Versioned};
+use crate::{Kind, Op};
+
+/// The port of `ocicat-ipam` over a [`Store`].
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use ocicat_datastore::{Store, ipam::StoreIpam};
+/// use ocicat_ipam::{BlockAffine, Ipam};
+///
+/// # fn over(store: Store) -> Ipam {
+/// Ipam::new(Arc::new(StoreIpam::new(store)), Box::new(BlockAffine))
+/// # }
+/// ```
+///
+/// A record is updated in the JSON that was read: fields that nobody here knows stay.
+#[derive(Debug)]
+pub struct StoreIpam {
+    store: Store,
+    memory: Mutex<Memory>,
+}
+
+/// What outlives a bad version of an object.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The ranges of each reservation, as they were last understood.
+    reservations: BTreeMap<String, Vec<Prefix>>,
+    problems: BTreeSet<String>,
+}
+
+impl StoreIpam {
+    /// The port over a store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// What could not be understood when pools and reservations were last read, each as a sentence that names the
+    /// object and the field. Such a pool serves nobody; such a reservation is what it last was.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.problems.iter().cloned().collect()
+    }
+
+    async fn read<R: Resource, T>(
+        &self,
+        name: &str,
+        convert: fn(&R) -> Result<T, convert::Unsound>,
+    ) -> Result<Option<Stored<T>>, PortError> {
+        let key = Key::cluster(R::KIND, name);
+        let object = self.store.backend().get(&key).await.map_err(outage)?;
+        let Some(object) = object else {
+            return Ok(None);
+        };
+        match understand(object, convert) {
+            Ok(Read::Record(stored)) => Ok(Some(stored)),
+            Ok(Read::Deleted(revision)) => {
+                // The second half of a deletion, which whoever meets it completes.
+                let revision = Some(revision);
+                let _ = self
+                    .store
+                    .backend()
+                    .write(vec![Op::Delete { key, revision }])
+                    .await;
+                Ok(None)
+            }
+            Err(unreadable) => Err(PortError::Malformed {
+                key: unreadable.key,
+                reason: unreadable.reason,
+            }),
+        }
+    }
+
+    async fn list<R: Resource, T>(
+        &self,
+        scope: &Scope,
+        convert: fn(&R) -> Result<T, convert::Unsound>,
+    ) -> Result<Listing<T>, PortError> {
+        let listing = self.store.backend().list(scope).await.map_err(outage)?;
+        let mut found = Listing::new(Vec::with_capacity(listing.objects.len()));
+        for object in listing.objects {
+            match understand(object, convert) {
+                Ok(Read::Record(stored)) => found.records.push(stored),
+                Ok(Read::Deleted(_)) => {}
+                Err(unreadable) => found.unreadable.push(unreadable),
+            }
+        }
+        Ok(found)
+    }
+}
+
+enum Read<T> {
+    Record(Stored<T>),
+    /// Marked as deleted, at this revision.
+    Deleted(crate::Revision),
+}
+
+/// A record of an object; the object goes with its revision, for the update.
+fn understand<R: Resource, T>(
+    object: Object,
+    convert: fn(&R) -> Result<T, convert::Unsound>,
+) -> Result<Read<T>, Unreadable> {
+    if convert::is_deleted(&object) {
+        return Ok(Read::Deleted(object.revision));
+    }
+    let unreadable = |reason: String| {
+        let block = names::block_cidr(&object.name).and_then(|cidr| cidr.parse().ok());
+        Unreadable::new(object.key().to_string(), block, reason)
+    };
+    let resource: R = object
+        .decode()
+        .map_err(|error| unreadable(error.to_string()))?;
+    let value = convert(&resource).map_err(|unsound| unreadable(unsound.to_string()))?;
+    Ok(Read::Record(Stored {
+        value,
+        revision: revision(object),
+    }))
+}
+
+fn revision(object: Object) -> Revision {
+    Revision::new(object.revision.0).with_origin(Arc::new(object) as Arc<dyn Any + Send + Sync>)
+}
+
+fn outage(error: StoreError) -> PortError {
+    match error {
+        StoreError::Malformed { key, field, reason } => PortError::Malformed {
+            key: key.to_string(),
+            reason: format!("{field}: {reason}"),
+        },
+        StoreError::Unavailable { .. } => PortError::Unavailable(Arc::new(error)),
+        _ => PortError::Refused(Arc::new(error)),
+    }
+}
+
+fn write_error(key: RecordKey, error: StoreError) -> PortError {
+    match error {
+        StoreError::Exists { .. } => PortError::Exists(key),
+        StoreError::Missing { .. } => PortError::Missing(key),
+        StoreError::Conflict { .. } => PortError::Conflict(key),
+        other => outage(other),
+    }
+}
+
+/// The write as the backend wants it.
+fn operation(write: Write) -> Result<Op, StoreError> {
+    Ok(match write {
+        Write::Create(record) => Op::Create(encoded(&record)?),
+        Write::Update(record, revision) => {
+            let mut object = match (record, revision.origin::<Object>()) {
+                (record, None) => encoded(&record)?,
+                (Record::Block(block), Some(origin)) => {
+                    merged(origin, |read: &mut model::IpamBlock| {
+                        convert::store_block(&block, read)
+                    })?
+                }
+                (Record::Affinity(claim), Some(origin)) => {
+                    merged(origin, |read: &mut model::BlockAffinity| {
+                        convert::store_affinity(&claim, read);
+                    })?
+                }
+                (Record::Handle(handle), Some(origin)) => {
+                    merged(origin, |read: &mut model::IpamHandle| {
+                        convert::store_handle(&handle, read);
+                    })?
+                }
+                (record, Some(_)) => encoded(&record)?,
+            };
+            object.revision = crate::Revision(revision.number());
+            Op::Update(object)
+        }
+        Write::Delete(key, revision) => Op::Delete {
+            key: key_of(&key)?,
+            revision: Some(crate::Revision(revision.number())),
+        },
+        _ => return Err(unknown()),
+    })
+}
+
+fn merged<R: Resource>(origin: &Object, change: impl FnOnce(&mut R)) -> Result<Object, StoreError> {
+    let mut read = Versioned::<R>::decode(origin.clone())?;
+    change(&mut read.value);
+    read.merged()
+}
+
+fn encoded(record: &Record) -> Result<Object, StoreError> {
+    let mut object = match record {
+        Record::Block(block) => {
+            let mut fresh = model::IpamBlock::default();
+            convert::store_block(block, &mut fresh);
+            Object::encode(&fresh)?
+        }
+        Record::Affinity(claim) => {
+            let mut fresh = model::BlockAffinity::default();
+            convert::store_affinity(claim, &mut fresh);
+            Object::encode(&fresh)?
+        }
+        Record::Handle(handle) => {
+            let mut fresh = model::IpamHandle::default();
+            convert::store_handle(handle, &mut fresh);
+            Object::encode(&fresh)?
+        }
+        _ => return Err(unknown()),
+    };
+    object.name = key_of(&record.key())?.name;
+    object.stamp();
+    Ok(object)
+}
+
+fn key_of(key: &RecordKey) -> Result<Key, StoreError> {
+    Ok(match key {
+        RecordKey::Block(cidr) => {
+            Key::cluster(Kind::IpamBlock, names::block_name(&cidr.to_string()))
+        }
+        RecordKey::Affinity(owner, cidr) => {
+            let name = names::affinity_name(owner.kind(), owner.name(), &cidr.to_string());
+            Key::cluster(Kind::BlockAffinity, name)
+        }
+        RecordKey::Handle(id) => Key::cluster(Kind::IpamHandle, id.as_str()),
+        _ => return Err(unknown()),
+    })
+}
+
+/// For kinds of records and writes that a later `ocicat-ipam` may have.
+fn unknown() -> StoreError {
+    StoreError::Invalid {
+        key: None,
+        field: String::new(),
+        reason: "is a record that this version cannot store".to_owned(),
+    }
+}
+
+#[async_trait]
+impl IpamStore for StoreIpam {
+    async fn config(&self) -> Result<IpamConfig, PortError> {
+        let found = self
+            .store
+            .get::<model::IpamConfig>("default")
+            .await
+            .map_err(outage)?;
+        Ok(found.map_or_else(IpamConfig::default, |found| {
+            convert::config(&found.value.spec)
+        }))
+    }
+
+    async fn pools(&self, audience: &Audience) -> Result<Vec<Pool>, PortError> {
+        self.pools_for(audience).await.map_err(outage)
+    }
+
+    async fn reservations(&self) -> Result<Vec<Prefix>, PortError> {
+        self.reserved().await.map_err(outage)
+    }
+
+    async fn blocks(&self, cidrs: &[Prefix]) -> Result<Vec<Option<Stored<Block>>>, PortError> {
+        let mut found = Vec::with_capacity(cidrs.len());
+        for cidr in cidrs {
+            let name = names::block_name(&cidr.to_string());
+            found.push(self.read(&name, convert::block).await?);
+        }
+        Ok(found)
+    }
+
+    async fn all_blocks(&self) -> Result<Listing<Block>, PortError> {
+        self.list(&Scope::all(Kind::IpamBlock), convert::block)
+            .await
+    }
+
+    async fn affinities(&self, owner: Option<&Owner>) -> Result<Listing<BlockAffinity>, PortError> {
+        let all = Scope::all(Kind::BlockAffinity);
+        let scope = match owner {
+            Some(owner) => all.with_prefix(names::affinity_prefix(owner.kind(), owner.name())),
+            None => all,
+        };
+        self.list(&scope, convert::affinity).await
+    }
+
+    async fn affinity(
+        &self,
+        owner: &Owner,
+        block: Prefix,
+    ) -> Result<Option<Stored<BlockAffinity>>, PortError> {
+        let name = names::affinity_name(owner.kind(), owner.name(), &block.to_string());
+        self.read(&name, convert::affinity).await
+    }
+
+    async fn handles(&self, ids: &[HandleId]) -> Result<Vec<Option<Stored<Handle>>>, PortError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.push(self.read(id.as_str(), convert::handle).await?);
+        }
+        Ok(found)
+    }
+
+    async fn all_handles(&self) -> Result<Listing<Handle>, PortError> {
+        self.list(&Scope::all(Kind::IpamHandle), convert::handle)
+            .await
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Vec<Result<Revision, PortError>> {
+        let keys: Vec<_> = writes.iter().map(Write::key).collect();
+        let mut results: Vec<Result<Revision, PortError>> = Vec::with_capacity(keys.len());
+        let (mut operations, mut places) = (Vec::new(), Vec::new());
+        for (at, write) in writes.into_iter().enumerate() {
+            match operation(write) {
+                Ok(operation) => {
+                    operations.push(operation);
+                    places.push(at);
+                    results.push(Err(PortError::Missing(keys[at].clone())));
+                }
+                Err(error) => results.push(Err(outage(error))),
+            }
+        }
+        let answers = self.store.backend().write(operations).await;
+        for (at, answer) in places.into_iter().zip(answers) {
+            let key = keys[at].clone();
+            results[at] = answer
+                .map(revision)
+                .map_err(|error| write_error(key, error));
+        }
+        results
+    }
+}
