@@ -11,9 +11,12 @@ pub mod mtu;
 pub mod names;
 #[cfg(any(feature = "attach", feature = "linux"))]
 mod netlink;
+pub mod nft;
 mod prefix;
 mod report;
 pub mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use attach::{Attach, AttachError, Attached, Attachment, Detachment, Difference};
 pub use dataplane::Dataplane;

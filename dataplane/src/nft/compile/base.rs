@@ -1,0 +1,529 @@
+//! The chains that hang in the kernel, and what they share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::endpoint::{counted, failsafe};
+use super::rule::{maximal, net_elements, reject_chain};
+use super::{ACCEPTED, Direction, Needs, Output, Variant};
+use crate::Prefix;
+use crate::nft::name::{Name, name};
+use crate::nft::ruleset::{Chain, Element, Hook, Part, Place, Shape};
+use crate::nft::statement::{Field, Rule, Statement, Value, Verdict, state};
+use crate::state::{
+    Denied, EndpointId, EndpointToHost, FailsafePort, HostEndpoint, HostRules, IpVersion, LinkName,
+    Nat, PortRange, Protocol, TunnelGuard,
+};
+
+/// From the link that a packet comes in by to the chain of its pod's egress policy.
+pub(super) const FROM_POD: &str = "from-pod";
+/// From the link that a packet goes out by to the chain of its pod's ingress policy.
+pub(super) const TO_POD: &str = "to-pod";
+/// Which links may send from which addresses.
+pub(super) const POD_ADDRESSES_4: &str = "pod-addresses4";
+/// The same for IPv6.
+pub(super) const POD_ADDRESSES_6: &str = "pod-addresses6";
+/// From links to chains with the further ranges that they may send from.
+pub(super) const POD_SOURCES: &str = "pod-sources";
+const CLOSED_TO_PODS: &str = "closed-to-pods";
+const NAT_SOURCES: [&str; 2] = ["nat-sources4", "nat-sources6"];
+const NAT_EXCLUDED: [&str; 2] = ["nat-excluded4", "nat-excluded6"];
+const FROM_PODS: &str = "from-pods";
+const TO_PODS: &str = "to-pods";
+const PODS_TO_HOST: &str = "pods-to-host";
+const ANTISPOOF: &str = "antispoof";
+
+/// Before filter (0), where other firewalls look at our mark; behind kube-proxy (-110), whose refusals come first.
+const FILTER: i32 = -10;
+const RAW: i32 = -300;
+const SOURCE_NAT: i32 = 100;
+
+/// What the base chains depend on.
+pub(super) struct Base<'a> {
+    pub(super) host: &'a HostRules,
+    pub(super) nat: &'a Nat,
+    pub(super) endpoints: &'a BTreeMap<EndpointId, Arc<HostEndpoint>>,
+    pub(super) tunnels: &'a [LinkName],
+}
+
+pub(super) fn compile(base: &Base<'_>, needs: &mut Needs<'_>) {
+    collections(base, needs.output);
+    chain(
+        needs.output,
+        "raw-prerouting",
+        hook(Place::Prerouting, RAW),
+        prerouting(base),
+    );
+    chain(needs.output, ANTISPOOF, None, antispoof());
+    let rules = forward(base, needs.output);
+    chain(needs.output, "forward", hook(Place::Forward, FILTER), rules);
+    let rules = input(base, needs);
+    chain(needs.output, "input", hook(Place::Input, FILTER), rules);
+    chain(needs.output, FROM_PODS, None, from_pods(base));
+    chain(needs.output, TO_PODS, None, to_pods());
+    chain(needs.output, PODS_TO_HOST, None, pods_to_host(base));
+    if base.host.denied == Denied::Reject {
+        chain(needs.output, &reject_chain(), None, reject());
+    }
+    if !base.endpoints.is_empty() {
+        let rules = host_output(base, needs.output);
+        chain(needs.output, "output", hook(Place::Output, FILTER), rules);
+        for direction in [Direction::In, Direction::Out] {
+            let rules = failsafe_rules(base.host, direction);
+            chain(needs.output, &failsafe(direction), None, rules);
+        }
+    }
+    let rules = postrouting(base, needs.output);
+    if !rules.is_empty() {
+        let hook = Hook {
+            place: Place::Postrouting,
+            priority: SOURCE_NAT,
+            nat: true,
+        };
+        chain(needs.output, "nat-postrouting", Some(hook), rules);
+    }
+}
+
+const fn hook(place: Place, priority: i32) -> Option<Hook> {
+    Some(Hook {
+        place,
+        priority,
+        nat: false,
+    })
+}
+
+fn chain(output: &mut Output, name: &str, hook: Option<Hook>, rules: Vec<Rule>) {
+    output.chains.push(Arc::new(Chain {
+        name: name.into(),
+        hook,
+        rules,
+    }));
+}
+
+fn collections(base: &Base<'_>, output: &mut Output) {
+    for map in [FROM_POD, TO_POD, POD_SOURCES] {
+        output.collections.push((map.into(), Shape::dispatch()));
+    }
+    let versions = [
+        (POD_ADDRESSES_4, IpVersion::V4),
+        (POD_ADDRESSES_6, IpVersion::V6),
+    ];
+    for (set, version) in versions {
+        let key = vec![Part::Link, Part::Address(version)];
+        let shape = Shape {
+            key,
+            ranges: false,
+            verdicts: false,
+        };
+        output.collections.push((set.into(), shape));
+    }
+    let key = vec![Part::Protocol, Part::Port];
+    let shape = Shape {
+        key,
+        ranges: false,
+        verdicts: false,
+    };
+    output.collections.push((CLOSED_TO_PODS.into(), shape));
+    for (protocol, port) in &base.host.closed_to_pods {
+        let element = Element::protocol_port(*protocol, *port);
+        output.elements.push((CLOSED_TO_PODS.into(), element));
+    }
+    if !base.endpoints.is_empty() {
+        for map in ["host-in", "host-out", "forward-in", "forward-out"] {
+            output.collections.push((map.into(), Shape::dispatch()));
+        }
+    }
+}
+
+fn pods(base: &Base<'_>, field: Field, not: bool) -> Statement {
+    let value = Value::Links(base.host.workload_prefix.clone());
+    Statement::Is { field, not, value }
+}
+
+fn jump(chain: &str) -> Statement {
+    Statement::jump(&chain.into())
+}
+
+fn prerouting(base: &Base<'_>) -> Vec<Rule> {
+    let loopback = Prefix::containing([127, 0, 0, 0].into(), 8).ok();
+    let mut rules = Vec::new();
+    if let (Some(net), Ok(lo)) = (loopback, LinkName::new("lo")) {
+        let mut martian = vec![
+            Statement::Is {
+                field: Field::InLink,
+                not: true,
+                value: Value::Link(lo),
+            },
+            Statement::version(IpVersion::V4),
+            Statement::is(Field::Destination(IpVersion::V4), Value::Net(net)),
+        ];
+        martian.extend([Statement::Counter, Statement::Verdict(Verdict::Drop)]);
+        rules.push(Rule::new(martian, "to 127.0.0.0/8 from outside"));
+    }
+    rules.push(Rule::new(
+        vec![pods(base, Field::InLink, false), jump(ANTISPOOF)],
+        "",
+    ));
+    rules
+}
+
+/// Lets packets through whose source belongs to the pod.
+fn antispoof() -> Vec<Rule> {
+    let known = |version, set: &str| {
+        let fields = vec![Field::InLink, Field::Source(version)];
+        let lookup = Statement::lookup(fields, &set.into());
+        let leave = Statement::Verdict(Verdict::Accept);
+        Rule::new(vec![Statement::version(version), lookup, leave], "")
+    };
+    let icmp = |then: Vec<Statement>, remark| {
+        let mut all = vec![
+            Statement::version(IpVersion::V6),
+            Statement::protocol(Protocol::ICMPV6),
+        ];
+        all.extend(then);
+        Rule::new(all, remark)
+    };
+    let kind = |kind| Statement::is(Field::IcmpType, Value::IcmpType(kind));
+    let drop = || [Statement::Counter, Statement::Verdict(Verdict::Drop)];
+    let mut rules = vec![known(IpVersion::V4, POD_ADDRESSES_4)];
+    for (number, remark) in [
+        (134, "router advertisement of a pod"),
+        (137, "redirect of a pod"),
+    ] {
+        let mut all = vec![kind(number)];
+        all.extend(drop());
+        rules.push(icmp(all, remark));
+    }
+    rules.push(known(IpVersion::V6, POD_ADDRESSES_6));
+    // Neighbour discovery and group membership have link-local sources, or none yet.
+    let local = ["fe80::/10", "::/128"]
+        .into_iter()
+        .filter_map(|net| net.parse().ok());
+    for net in local {
+        let from = Statement::is(Field::Source(IpVersion::V6), Value::Net(net));
+        rules.push(icmp(vec![from, Statement::Verdict(Verdict::Accept)], ""));
+    }
+    let further = Statement::Map {
+        field: Field::InLink,
+        map: POD_SOURCES.into(),
+    };
+    rules.push(Rule::new(vec![further], ""));
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let mut all = vec![Statement::version(version)];
+        all.extend(drop());
+        rules.push(Rule::new(all, "the source is not the pod's"));
+    }
+    rules
+}
+
+fn accept() -> [Statement; 2] {
+    [
+        Statement::Mark {
+            clear: 0,
+            set: ACCEPTED,
+        },
+        Statement::Verdict(Verdict::Accept),
+    ]
+}
+
+/// The fast path, and packets that belong to no connection.
+fn connections() -> Vec<Rule> {
+    let mut open = vec![Statement::State(state::ESTABLISHED | state::RELATED)];
+    open.extend(accept());
+    let invalid = vec![
+        Statement::State(state::INVALID),
+        Statement::Counter,
+        Statement::Verdict(Verdict::Drop),
+    ];
+    vec![
+        Rule::new(open, "open connections"),
+        Rule::new(invalid, "of no connection"),
+    ]
+}
+
+fn forward(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if !base.endpoints.is_empty() {
+        let links = links(base, output, Field::InLink, "forward-in");
+        rules.push(Rule::new(vec![Statement::jump(&links)], ""));
+    }
+    rules.push(Rule::new(
+        vec![pods(base, Field::InLink, false), jump(FROM_PODS)],
+        "",
+    ));
+    rules.push(Rule::new(
+        vec![pods(base, Field::OutLink, false), jump(TO_PODS)],
+        "",
+    ));
+    if !base.endpoints.is_empty() {
+        let links = links(base, output, Field::OutLink, "forward-out");
+        rules.push(Rule::new(vec![Statement::jump(&links)], ""));
+    }
+    rules
+}
+
+fn from_pods(base: &Base<'_>) -> Vec<Rule> {
+    let mut rules = connections();
+    for tunnel in &base.host.tunnels {
+        let mut all = outer(tunnel);
+        all.extend([Statement::Counter, Statement::Verdict(Verdict::Drop)]);
+        rules.push(Rule::new(all, "tunnel packet of a pod"));
+    }
+    let dispatch = Statement::Map {
+        field: Field::InLink,
+        map: FROM_POD.into(),
+    };
+    rules.push(Rule::new(vec![dispatch], ""));
+    rules.push(counted(Verdict::Drop, "from a link without an endpoint"));
+    rules
+}
+
+fn to_pods() -> Vec<Rule> {
+    let mut rules = connections();
+    let dispatch = Statement::Map {
+        field: Field::OutLink,
+        map: TO_POD.into(),
+    };
+    rules.push(Rule::new(vec![dispatch], ""));
+    rules.push(counted(Verdict::Drop, "to a link without an endpoint"));
+    rules
+}
+
+/// Matches a tunnel's outer packets.
+fn outer(tunnel: &TunnelGuard) -> Vec<Statement> {
+    let mut all = vec![Statement::protocol(tunnel.protocol)];
+    if let Some(port) = tunnel.port {
+        let ports = PortRange {
+            first: port,
+            last: port,
+        };
+        all.push(Statement::is(Field::DestinationPort, Value::Ports(ports)));
+    }
+    all
+}
+
+fn input(base: &Base<'_>, needs: &mut Needs<'_>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for tunnel in &base.host.tunnels {
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let mut all = vec![Statement::version(version)];
+            all.extend(outer(tunnel));
+            if let Some(set) = needs.set(&tunnel.sources, Variant::addresses, version) {
+                all.push(Statement::not_in(vec![Field::Source(version)], &set));
+            }
+            all.extend([Statement::Counter, Statement::Verdict(Verdict::Drop)]);
+            rules.push(Rule::new(all, "tunnel packet from a stranger"));
+        }
+    }
+    rules.push(Rule::new(
+        vec![pods(base, Field::InLink, false), jump(PODS_TO_HOST)],
+        "",
+    ));
+    if !base.endpoints.is_empty() {
+        rules.extend(always_open(Field::InLink));
+        let links = links(base, needs.output, Field::InLink, "host-in");
+        rules.push(Rule::new(vec![Statement::jump(&links)], ""));
+    }
+    rules
+}
+
+fn pods_to_host(base: &Base<'_>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = connections().drain(..1).collect();
+    // Group membership and neighbour discovery: without them there is no IPv6 at all.
+    for kind in [130, 131, 132, 133, 135, 136, 143] {
+        let mut all = vec![
+            Statement::protocol(Protocol::ICMPV6),
+            Statement::is(Field::IcmpType, Value::IcmpType(kind)),
+        ];
+        all.extend(accept());
+        rules.push(Rule::new(all, ""));
+    }
+    let fields = vec![Field::Protocol, Field::DestinationPort];
+    let mut closed = vec![Statement::lookup(fields, &CLOSED_TO_PODS.into())];
+    closed.extend([Statement::Counter, Statement::Verdict(Verdict::Drop)]);
+    rules.push(Rule::new(closed, "closed to pods"));
+    rules.push(Rule::new(vec![jump(FROM_PODS)], ""));
+    match base.host.endpoint_to_host {
+        EndpointToHost::Drop => rules.push(counted(Verdict::Drop, "pod to its host")),
+        EndpointToHost::Accept => rules.push(counted(Verdict::Accept, "pod to its host")),
+        EndpointToHost::Return => {}
+    }
+    rules
+}
+
+fn reject() -> Vec<Rule> {
+    let tcp = vec![Statement::protocol(Protocol::TCP), Statement::Reset];
+    vec![Rule::new(tcp, ""), Rule::new(vec![Statement::Prohibit], "")]
+}
+
+/// Packets through interfaces of the node that are under policy: named ones, then the rest. A chain of its own, so
+/// that what comes after the jump to it is reached.
+fn links(base: &Base<'_>, output: &mut Output, field: Field, role: &str) -> Name {
+    let map = Statement::Map {
+        field,
+        map: role.into(),
+    };
+    let mut rules = vec![Rule::new(vec![map], "")];
+    let rest = base
+        .endpoints
+        .iter()
+        .find(|(_, endpoint)| endpoint.link.is_none());
+    if let Some((id, _)) = rest {
+        let named = name(role, id.as_str());
+        let all = vec![pods(base, field, true), Statement::jump(&named)];
+        rules.push(Rule::new(all, "every other interface"));
+    }
+    let own: Name = format!("links-{role}").into();
+    chain(output, &own, None, rules);
+    own
+}
+
+/// What policy of the node's own interfaces never closes.
+fn always_open(field: Field) -> Vec<Rule> {
+    let open = |mut conditions: Vec<Statement>, remark| {
+        conditions.push(Statement::Verdict(Verdict::Accept));
+        Rule::new(conditions, remark)
+    };
+    let established = Statement::State(state::ESTABLISHED | state::RELATED);
+    let mut rules = Vec::new();
+    if let Ok(lo) = LinkName::new("lo") {
+        rules.push(open(vec![Statement::is(field, Value::Link(lo))], ""));
+    }
+    rules.push(open(vec![established], "open connections"));
+    for kind in [130, 131, 132, 133, 134, 135, 136, 143] {
+        let kind = Statement::is(Field::IcmpType, Value::IcmpType(kind));
+        rules.push(open(vec![Statement::protocol(Protocol::ICMPV6), kind], ""));
+    }
+    rules
+}
+
+fn host_output(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
+    let mut rules = vec![Rule::new(
+        vec![
+            pods(base, Field::OutLink, false),
+            Statement::Verdict(Verdict::Accept),
+        ],
+        "the host reaches its pods",
+    )];
+    rules.extend(always_open(Field::OutLink));
+    let links = links(base, output, Field::OutLink, "host-out");
+    rules.push(Rule::new(vec![Statement::jump(&links)], ""));
+    rules
+}
+
+fn failsafe_rules(host: &HostRules, direction: Direction) -> Vec<Rule> {
+    let (ports, source) = match direction {
+        Direction::In => (&host.failsafe_in, true),
+        Direction::Out => (&host.failsafe_out, false),
+    };
+    ports
+        .iter()
+        .map(|port| failsafe_rule(port, source))
+        .collect()
+}
+
+fn failsafe_rule(port: &FailsafePort, source: bool) -> Rule {
+    let mut all = Vec::new();
+    if let Some(net) = port.net {
+        let version = if net.is_ipv4() {
+            IpVersion::V4
+        } else {
+            IpVersion::V6
+        };
+        all.push(Statement::version(version));
+        all.push(Statement::protocol(port.protocol));
+        all.push(Statement::is(
+            Field::address(source, version),
+            Value::Net(net),
+        ));
+    } else {
+        all.push(Statement::protocol(port.protocol));
+    }
+    let ports = PortRange {
+        first: port.port,
+        last: port.port,
+    };
+    all.push(Statement::is(Field::DestinationPort, Value::Ports(ports)));
+    all.extend([Statement::Counter, Statement::Verdict(Verdict::Accept)]);
+    Rule::new(all, "failsafe")
+}
+
+/// Source address translation: of pods towards the world, and of the host towards a tunnel.
+fn postrouting(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for tunnel in base.tunnels {
+        // The host reached a remote pod by a service: its address on the uplink would make the answer go
+        // another way than the question.
+        rules.push(Rule::new(
+            vec![
+                Statement::is(Field::OutLink, Value::Link(tunnel.clone())),
+                Statement::LocalSource {
+                    on_link: true,
+                    not: true,
+                },
+                Statement::LocalSource {
+                    on_link: false,
+                    not: false,
+                },
+                Statement::Counter,
+                Statement::Masquerade { ports: None },
+            ],
+            "to a tunnel from an address of the uplink",
+        ));
+    }
+    for (version, at) in [(IpVersion::V4, 0), (IpVersion::V6, 1)] {
+        let sources = maximal(&base.nat.sources, version);
+        let (Some(from), Some(except)) = (NAT_SOURCES.get(at), NAT_EXCLUDED.get(at)) else {
+            continue;
+        };
+        if sources.is_empty() {
+            continue;
+        }
+        let excluded = maximal(&base.nat.excluded, version);
+        for (set, nets) in [(*from, sources), (*except, excluded)] {
+            let shape = Shape::ranges(Part::Address(version));
+            output.collections.push((set.into(), shape));
+            for element in net_elements(&nets) {
+                output.elements.push((set.into(), element));
+            }
+        }
+        for ports in nat_ports(base.nat) {
+            rules.push(nat_rule(base.nat, version, from, except, ports));
+        }
+    }
+    rules
+}
+
+/// With a port range: one rule for each protocol that has ports it applies to, then one for the rest.
+fn nat_ports(nat: &Nat) -> Vec<(Option<Protocol>, Option<PortRange>)> {
+    let mut all = Vec::new();
+    if nat.ports.is_some() {
+        all.extend([Protocol::TCP, Protocol::UDP].map(|protocol| (Some(protocol), nat.ports)));
+    }
+    all.push((None, None));
+    all
+}
+
+fn nat_rule(
+    nat: &Nat,
+    version: IpVersion,
+    from: &str,
+    except: &str,
+    (protocol, ports): (Option<Protocol>, Option<PortRange>),
+) -> Rule {
+    let mut all = vec![
+        Statement::version(version),
+        Statement::lookup(vec![Field::Source(version)], &Name::from(from)),
+        Statement::not_in(vec![Field::Destination(version)], &Name::from(except)),
+    ];
+    all.extend(protocol.map(Statement::protocol));
+    all.push(Statement::Counter);
+    let own = nat
+        .address
+        .filter(|address| address.is_ipv4() == (version == IpVersion::V4));
+    all.push(match own {
+        Some(address) => Statement::SourceNat { address, ports },
+        None => Statement::Masquerade { ports },
+    });
+    Rule::new(all, "pods to the world")
+}

@@ -1,0 +1,438 @@
+//! What the table should hold, kept from one state to the next, and what of it changed since the kernel was told.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::rule::Style;
+use super::{Census, Fixed, Needs, Output, Piece, Track, Variant, base, endpoint};
+use crate::State;
+use crate::nft::name::Name;
+use crate::nft::ruleset::{Chain, Element, Shape};
+use crate::state::{EndpointId, LinkKind};
+use crate::state::{
+    HostEndpoint, HostRules, LinkName, Nat, Policy, PolicyId, ProfileId, Set, SetId, Workload,
+};
+
+/// The desired objects, each with how many pieces want it.
+#[derive(Debug, Default)]
+pub(crate) struct Desired {
+    pub(crate) chains: HashMap<Name, (Arc<Chain>, usize)>,
+    pub(crate) fixed: HashMap<Name, (Arc<Fixed>, usize)>,
+    pub(crate) collected: HashMap<Name, Collected>,
+    pub(crate) variants: HashMap<Name, (SetId, Variant, usize)>,
+    outputs: BTreeMap<Piece, Output>,
+    tracks: BTreeMap<SetId, Track>,
+    jumps: BTreeMap<Piece, usize>,
+    seen: Option<Seen>,
+    dirty: Dirty,
+}
+
+/// A set that several pieces put elements into.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) shape: Shape,
+    pub(crate) elements: BTreeMap<Element, usize>,
+    wanted: usize,
+}
+
+/// What has to be compared with the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pub(crate) chains: BTreeSet<Name>,
+    /// Fixed sets, and variants of the state's sets.
+    pub(crate) sets: BTreeSet<Name>,
+    pub(crate) elements: BTreeMap<Name, BTreeSet<Element>>,
+}
+
+impl Dirty {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chains.is_empty() && self.sets.is_empty() && self.elements.is_empty()
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.chains.extend(other.chains);
+        self.sets.extend(other.sets);
+        for (name, elements) in other.elements {
+            self.elements.entry(name).or_default().extend(elements);
+        }
+    }
+}
+
+/// The parts of the last state, to recognise what is the same.
+#[derive(Debug)]
+struct Seen {
+    workloads: BTreeMap<LinkName, Arc<Workload>>,
+    hosts: BTreeMap<EndpointId, Arc<HostEndpoint>>,
+    policies: BTreeMap<PolicyId, Arc<Policy>>,
+    profiles: BTreeMap<ProfileId, Arc<Policy>>,
+    host: Arc<HostRules>,
+    nat: Arc<Nat>,
+    tunnels: Vec<LinkName>,
+}
+
+impl Desired {
+    /// Compiles what of `state` is not as it was at the last call.
+    pub(crate) fn update(&mut self, state: &State) {
+        let tunnels = tunnels(state);
+        let mut todo = BTreeSet::new();
+        let seen = self.seen.take().unwrap_or_else(|| {
+            todo.insert(Piece::Base);
+            Seen::nothing(state)
+        });
+        self.follow_sets(&state.sets, &mut todo);
+        let seen = seen.follow(state, tunnels, self.outputs.keys(), &mut todo);
+        if todo.is_empty() {
+            self.seen = Some(seen);
+            return;
+        }
+        // Endpoints first: they say which policies are wanted.
+        let policies = todo.split_off(&first_policy());
+        for piece in &todo {
+            self.replace(piece, state, &seen.tunnels);
+        }
+        let wanted: Vec<Piece> = self.jumps.keys().cloned().collect();
+        for piece in wanted {
+            let count = self.jumps.get(&piece).copied().unwrap_or(0);
+            if count == 0 {
+                self.jumps.remove(&piece);
+                if let Some(old) = self.outputs.remove(&piece) {
+                    self.release(&piece, &old, None);
+                }
+            } else if policies.contains(&piece) || !self.outputs.contains_key(&piece) {
+                self.replace(&piece, state, &seen.tunnels);
+            }
+        }
+        self.seen = Some(seen);
+    }
+
+    /// What changed since the last call, now the caller's business.
+    pub(crate) fn take_dirty(&mut self) -> Dirty {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Whether the kernel has to be told anything.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Sets of the state that changed, and the pieces whose rules depend on how.
+    fn follow_sets(&mut self, sets: &BTreeMap<SetId, Set>, todo: &mut BTreeSet<Piece>) {
+        let none = Set::default();
+        for (id, track) in &mut self.tracks {
+            let set = sets.get(id).unwrap_or(&none);
+            if set.moment() == track.moment {
+                continue;
+            }
+            let before = track.census.variants();
+            match set.changes_after(track.moment) {
+                Some(changes) => track.census.follow(changes),
+                None => track.census = Census::of(set),
+            }
+            track.moment = set.moment();
+            let after = track.census.variants();
+            if before != after {
+                todo.extend(track.users.iter().cloned());
+            }
+            for variant in before.iter().chain(&after).flatten() {
+                let name = variant.name(id);
+                if self.variants.contains_key(&name) {
+                    self.dirty.sets.insert(name);
+                }
+            }
+        }
+    }
+
+    fn replace(&mut self, piece: &Piece, state: &State, tunnels: &[LinkName]) {
+        let output = self.compile(piece, state, tunnels);
+        if let Some(output) = &output {
+            self.add(piece, output, &state.sets);
+        }
+        if let Some(old) = self.outputs.remove(piece) {
+            self.release(piece, &old, output.as_ref());
+        }
+        if let Some(output) = output {
+            self.outputs.insert(piece.clone(), output);
+        }
+    }
+
+    fn compile(&self, piece: &Piece, state: &State, tunnels: &[LinkName]) -> Option<Output> {
+        let mut output = Output::default();
+        let mut needs = Needs {
+            censuses: &self.tracks,
+            sets: &state.sets,
+            output: &mut output,
+        };
+        let style = Style {
+            denied: state.host.denied,
+            logging: &state.host.logging,
+        };
+        let nothing = Policy::default();
+        match piece {
+            Piece::Base => {
+                let base = base::Base {
+                    host: &state.host,
+                    nat: &state.nat,
+                    endpoints: &state.hosts,
+                    tunnels,
+                };
+                base::compile(&base, &mut needs);
+            }
+            Piece::Workload(link) => {
+                return Some(endpoint::workload(
+                    link,
+                    state.workloads.get(link)?,
+                    &state.host,
+                ));
+            }
+            Piece::Host(id) => {
+                return Some(endpoint::host(
+                    id.as_str(),
+                    state.hosts.get(id)?,
+                    &state.host,
+                ));
+            }
+            // What is named and not there decides nothing.
+            Piece::Policy(id, _) => {
+                let policy = state.policies.get(id).map_or(&nothing, |policy| policy);
+                endpoint::policy(piece, policy, style, &mut needs);
+            }
+            Piece::Profile(id, _) => {
+                let policy = state.profiles.get(id).map_or(&nothing, |policy| policy);
+                endpoint::policy(piece, policy, style, &mut needs);
+            }
+        }
+        Some(output)
+    }
+
+    fn add(&mut self, piece: &Piece, output: &Output, sets: &BTreeMap<SetId, Set>) {
+        for chain in &output.chains {
+            let entry = self.chains.entry(chain.name.clone());
+            let (content, count) = entry.or_insert_with(|| (chain.clone(), 0));
+            content.clone_from(chain);
+            *count += 1;
+            self.dirty.chains.insert(chain.name.clone());
+        }
+        for set in &output.fixed {
+            let entry = self.fixed.entry(set.name.clone());
+            entry.or_insert_with(|| (set.clone(), 0)).1 += 1;
+            self.dirty.sets.insert(set.name.clone());
+        }
+        for (name, shape) in &output.collections {
+            let set = self
+                .collected
+                .entry(name.clone())
+                .or_insert_with(|| Collected::new(shape));
+            set.shape = shape.clone();
+            set.wanted += 1;
+            self.dirty.elements.entry(name.clone()).or_default();
+        }
+        for (name, element) in &output.elements {
+            // The base piece says what the set is; whoever comes first makes room for it.
+            let shape = || Collected::new(&Shape::dispatch());
+            let set = self.collected.entry(name.clone()).or_insert_with(shape);
+            *set.elements.entry(element.clone()).or_default() += 1;
+            self.dirty
+                .elements
+                .entry(name.clone())
+                .or_default()
+                .insert(element.clone());
+        }
+        for id in &output.looks_at {
+            let track = self.tracks.entry(id.clone()).or_insert_with(|| {
+                let set = sets.get(id).cloned().unwrap_or_default();
+                Track {
+                    moment: set.moment(),
+                    census: Census::of(&set),
+                    users: BTreeSet::new(),
+                }
+            });
+            track.users.insert(piece.clone());
+        }
+        for (id, variant) in &output.variants {
+            let name = variant.name(id);
+            let entry = self.variants.entry(name.clone());
+            entry.or_insert_with(|| (id.clone(), *variant, 0)).2 += 1;
+            self.dirty.sets.insert(name);
+        }
+        for piece in &output.jumps_to {
+            *self.jumps.entry(piece.clone()).or_default() += 1;
+        }
+    }
+
+    /// Takes back what `output` wanted; `kept` has been added in its place.
+    fn release(&mut self, piece: &Piece, output: &Output, kept: Option<&Output>) {
+        for chain in &output.chains {
+            less(&mut self.chains, &chain.name, |(_, count)| count);
+            self.dirty.chains.insert(chain.name.clone());
+        }
+        for set in &output.fixed {
+            less(&mut self.fixed, &set.name, |(_, count)| count);
+            self.dirty.sets.insert(set.name.clone());
+        }
+        for (name, element) in &output.elements {
+            if let Some(set) = self.collected.get_mut(name) {
+                if let Entry::Occupied(mut entry) = set.elements.entry(element.clone()) {
+                    *entry.get_mut() -= 1;
+                    if *entry.get() == 0 {
+                        entry.remove();
+                    }
+                }
+            }
+            self.dirty
+                .elements
+                .entry(name.clone())
+                .or_default()
+                .insert(element.clone());
+        }
+        for (name, _) in &output.collections {
+            if let Some(set) = self.collected.get_mut(name) {
+                set.wanted -= 1;
+            }
+            self.dirty.elements.entry(name.clone()).or_default();
+        }
+        for id in &output.looks_at {
+            if kept.is_some_and(|kept| kept.looks_at.contains(id)) {
+                continue;
+            }
+            if let Some(track) = self.tracks.get_mut(id) {
+                track.users.remove(piece);
+                if track.users.is_empty() {
+                    self.tracks.remove(id);
+                }
+            }
+        }
+        for (id, variant) in &output.variants {
+            let name = variant.name(id);
+            less(&mut self.variants, &name, |(_, _, count)| count);
+            self.dirty.sets.insert(name);
+        }
+        for piece in &output.jumps_to {
+            if let Some(count) = self.jumps.get_mut(piece) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Collected {
+    fn new(shape: &Shape) -> Self {
+        Self {
+            shape: shape.clone(),
+            elements: BTreeMap::new(),
+            wanted: 0,
+        }
+    }
+
+    /// Whether some piece declared it.
+    pub(crate) const fn exists(&self) -> bool {
+        self.wanted > 0
+    }
+}
+
+/// One less; gone at zero.
+fn less<V>(map: &mut HashMap<Name, V>, name: &Name, count: impl Fn(&mut V) -> &mut usize) {
+    if let Some(value) = map.get_mut(name) {
+        let count = count(value);
+        *count -= 1;
+        if *count == 0 {
+            map.remove(name);
+        }
+    }
+}
+
+/// Pieces from this one on, in order, are policies and profiles.
+fn first_policy() -> Piece {
+    Piece::Policy(PolicyId::new(""), super::Direction::In)
+}
+
+/// The tunnel devices among the state's links.
+fn tunnels(state: &State) -> Vec<LinkName> {
+    let links = state.links.iter();
+    links
+        .filter(|(_, link)| matches!(link.kind, LinkKind::Vxlan { .. } | LinkKind::Ipip))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+impl Seen {
+    fn nothing(state: &State) -> Self {
+        Self {
+            workloads: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            host: state.host.clone(),
+            nat: state.nat.clone(),
+            tunnels: tunnels(state),
+        }
+    }
+
+    /// Notes the pieces that have to be compiled for `state`, and remembers it.
+    fn follow<'a>(
+        mut self,
+        state: &State,
+        tunnels: Vec<LinkName>,
+        built: impl Iterator<Item = &'a Piece>,
+        todo: &mut BTreeSet<Piece>,
+    ) -> Self {
+        let same_host = Arc::ptr_eq(&self.host, &state.host) || self.host == state.host;
+        let same_nat = Arc::ptr_eq(&self.nat, &state.nat) || self.nat == state.nat;
+        if !same_host {
+            todo.extend(built.cloned());
+        }
+        if !same_nat || self.tunnels != tunnels {
+            todo.insert(Piece::Base);
+        }
+        follow(&mut self.workloads, &state.workloads, |link| {
+            todo.insert(Piece::Workload(link.clone()));
+        });
+        follow(&mut self.hosts, &state.hosts, |id| {
+            todo.extend([Piece::Host(id.clone()), Piece::Base]);
+        });
+        let both = [super::Direction::In, super::Direction::Out];
+        follow(&mut self.policies, &state.policies, |id| {
+            todo.extend(both.map(|direction| Piece::Policy(id.clone(), direction)));
+        });
+        follow(&mut self.profiles, &state.profiles, |id| {
+            todo.extend(both.map(|direction| Piece::Profile(id.clone(), direction)));
+        });
+        self.host = state.host.clone();
+        self.nat = state.nat.clone();
+        self.tunnels = tunnels;
+        self
+    }
+}
+
+/// Calls `changed` for each key whose value is not the one in `old`, and makes `old` like `new`.
+fn follow<K: Ord + Clone, V: PartialEq>(
+    old: &mut BTreeMap<K, Arc<V>>,
+    new: &BTreeMap<K, Arc<V>>,
+    mut changed: impl FnMut(&K),
+) {
+    let mut edits: Vec<(K, Option<Arc<V>>)> = Vec::new();
+    let mut was = old.iter().peekable();
+    for (key, value) in new {
+        while let Some((gone, _)) = was.next_if(|(other, _)| *other < key) {
+            changed(gone);
+            edits.push((gone.clone(), None));
+        }
+        let same = was.next_if(|(other, _)| *other == key);
+        if !same.is_some_and(|(_, other)| Arc::ptr_eq(other, value)) {
+            if !same.is_some_and(|(_, other)| other == value) {
+                changed(key);
+            }
+            edits.push((key.clone(), Some(value.clone())));
+        }
+    }
+    for (gone, _) in was {
+        changed(gone);
+        edits.push((gone.clone(), None));
+    }
+    for (key, value) in edits {
+        match value {
+            Some(value) => drop(old.insert(key, value)),
+            None => drop(old.remove(&key)),
+        }
+    }
+}

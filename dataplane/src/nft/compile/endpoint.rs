@@ -1,0 +1,268 @@
+//! Chains of endpoints: of a pod's interface, of an interface of the node, of a list of policies that several share.
+
+use std::sync::Arc;
+
+use super::base::{FROM_POD, POD_ADDRESSES_4, POD_ADDRESSES_6, POD_SOURCES, TO_POD};
+use super::rule::{Style, compile, deny, maximal};
+use super::{ACCEPTED, Direction, Needs, Output, PASSED, Piece};
+use crate::nft::name::{Name, digest, name};
+use crate::nft::ruleset::{Chain, Element};
+use crate::nft::statement::{Field, Rule, Statement, Value, Verdict};
+use crate::state::{
+    EndTier, HostEndpoint, HostRules, IpVersion, LinkName, Policy, ProfileId, Tier, Workload,
+};
+
+/// The chain of a policy's rules, or a profile's.
+pub(super) fn chain_name(piece: &Piece) -> Name {
+    match piece {
+        Piece::Policy(id, direction) => name(&format!("policy-{}", direction.word()), id.as_str()),
+        Piece::Profile(id, direction) => {
+            name(&format!("profile-{}", direction.word()), id.as_str())
+        }
+        Piece::Base => "base".into(),
+        Piece::Workload(link) => name("pod", link.as_str()),
+        Piece::Host(id) => name("host", id.as_str()),
+    }
+}
+
+/// The rules of a policy or profile in one direction.
+pub(super) fn policy(piece: &Piece, policy: &Policy, style: Style<'_>, needs: &mut Needs<'_>) {
+    let rules = match piece {
+        Piece::Policy(_, Direction::In) | Piece::Profile(_, Direction::In) => &policy.ingress,
+        _ => &policy.egress,
+    };
+    let rules = rules
+        .iter()
+        .flat_map(|rule| compile(rule, style, needs))
+        .collect();
+    needs.output.chains.push(Arc::new(Chain {
+        name: chain_name(piece),
+        hook: None,
+        rules,
+    }));
+}
+
+/// The chains of a pod's interface, and its places in the maps that lead to them.
+pub(super) fn workload(link: &LinkName, workload: &Workload, host: &HostRules) -> Output {
+    let mut output = Output::default();
+    for direction in [Direction::In, Direction::Out] {
+        let (role, map, itself) = match direction {
+            Direction::In => ("to", TO_POD, Field::InLink),
+            Direction::Out => ("from", FROM_POD, Field::OutLink),
+        };
+        let chain = name(role, link.as_str());
+        let mut rules = Vec::new();
+        if workload.up {
+            // A pod always reaches itself, by way of a service too.
+            rules.push(Rule::new(
+                vec![
+                    Statement::is(itself, Value::Link(link.clone())),
+                    Statement::Mark {
+                        clear: 0,
+                        set: ACCEPTED,
+                    },
+                    Statement::Verdict(Verdict::Return),
+                ],
+                "itself",
+            ));
+            let tiers = match direction {
+                Direction::In => &workload.ingress,
+                Direction::Out => &workload.egress,
+            };
+            decide(
+                &mut output,
+                &mut rules,
+                tiers,
+                &workload.profiles,
+                direction,
+                host,
+            );
+            rules.push(counted(deny(host.denied), "no profile allows it"));
+        } else {
+            rules.push(counted(Verdict::Drop, "the endpoint is down"));
+        }
+        output
+            .elements
+            .push((map.into(), Element::dispatch(link.as_str(), &chain)));
+        output.chains.push(Arc::new(Chain {
+            name: chain,
+            hook: None,
+            rules,
+        }));
+    }
+    sources(&mut output, link, workload);
+    output
+}
+
+/// What the pod may send from: its addresses in a set, further ranges in a chain.
+fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
+    for address in &workload.addresses {
+        let set = if address.is_ipv4() {
+            POD_ADDRESSES_4
+        } else {
+            POD_ADDRESSES_6
+        };
+        let element = Element::link_address(link.as_str(), *address);
+        output.elements.push((set.into(), element));
+    }
+    if workload.allowed_sources.is_empty() {
+        return;
+    }
+    let mut rules = Vec::new();
+    for version in [IpVersion::V4, IpVersion::V6] {
+        for net in maximal(&workload.allowed_sources, version) {
+            rules.push(Rule::new(
+                vec![
+                    Statement::version(version),
+                    Statement::is(Field::Source(version), Value::Net(net)),
+                    // Accept ends this hook only: all that it is for is the source.
+                    Statement::Verdict(Verdict::Accept),
+                ],
+                "",
+            ));
+        }
+    }
+    let chain = name("sources", link.as_str());
+    output
+        .elements
+        .push((POD_SOURCES.into(), Element::dispatch(link.as_str(), &chain)));
+    output.chains.push(Arc::new(Chain {
+        name: chain,
+        hook: None,
+        rules,
+    }));
+}
+
+/// Rules that leave the chain with [`ACCEPTED`] when tiers or profiles let the packet through.
+pub(super) fn decide(
+    output: &mut Output,
+    rules: &mut Vec<Rule>,
+    tiers: &[Tier],
+    profiles: &[ProfileId],
+    direction: Direction,
+    host: &HostRules,
+) {
+    let forget = |bits| Statement::Mark {
+        clear: bits,
+        set: 0,
+    };
+    rules.push(Rule::new(vec![forget(ACCEPTED | PASSED)], ""));
+    for (at, tier) in tiers.iter().enumerate() {
+        if at > 0 {
+            rules.push(Rule::new(vec![forget(PASSED)], ""));
+        }
+        let chain = tier_chain(output, tier, direction, host);
+        rules.push(Rule::new(
+            vec![Statement::jump(&chain)],
+            &format!("tier {}", tier.name),
+        ));
+        rules.push(leave_if(ACCEPTED));
+    }
+    for profile in profiles {
+        let piece = Piece::Profile(profile.clone(), direction);
+        rules.push(Rule::new(vec![Statement::jump(&chain_name(&piece))], ""));
+        rules.push(leave_if(ACCEPTED));
+        output.jumps_to.push(piece);
+    }
+}
+
+/// The chain of a tier's policies; endpoints with the same policies share it.
+fn tier_chain(output: &mut Output, tier: &Tier, direction: Direction, host: &HostRules) -> Name {
+    let end = match tier.end {
+        EndTier::Deny => format!("deny {:?}", host.denied),
+        EndTier::Pass => "pass".to_owned(),
+    };
+    let mut content = vec![tier.name.as_bytes(), end.as_bytes()];
+    content.extend(
+        tier.policies
+            .iter()
+            .map(|policy| policy.as_str().as_bytes()),
+    );
+    let chain: Name = format!("tier-{}/{}", direction.word(), digest(&content)).into();
+    let mut rules = Vec::new();
+    for policy in &tier.policies {
+        let piece = Piece::Policy(policy.clone(), direction);
+        rules.push(Rule::new(vec![Statement::jump(&chain_name(&piece))], ""));
+        rules.push(leave_if(ACCEPTED | PASSED));
+        output.jumps_to.push(piece);
+    }
+    if tier.end == EndTier::Deny {
+        let remark = format!("end of tier {}", tier.name);
+        rules.push(counted(deny(host.denied), &remark));
+    }
+    output.chains.push(Arc::new(Chain {
+        name: chain.clone(),
+        hook: None,
+        rules,
+    }));
+    chain
+}
+
+fn leave_if(bits: u32) -> Rule {
+    Rule::new(
+        vec![Statement::Marked(bits), Statement::Verdict(Verdict::Return)],
+        "",
+    )
+}
+
+pub(super) fn counted(verdict: Verdict, remark: &str) -> Rule {
+    Rule::new(
+        vec![Statement::Counter, Statement::Verdict(verdict)],
+        remark,
+    )
+}
+
+/// The four chains of an interface of the node: to and from the host, forwarded in and out.
+pub(super) fn host(id: &str, endpoint: &HostEndpoint, host: &HostRules) -> Output {
+    let mut output = Output::default();
+    for direction in [Direction::In, Direction::Out] {
+        let (tiers, forward) = match direction {
+            Direction::In => (&endpoint.ingress, &endpoint.forward_ingress),
+            Direction::Out => (&endpoint.egress, &endpoint.forward_egress),
+        };
+        let word = direction.word();
+        let mut rules = vec![Rule::new(vec![Statement::jump(&failsafe(direction))], "")];
+        decide(
+            &mut output,
+            &mut rules,
+            tiers,
+            &endpoint.profiles,
+            direction,
+            host,
+        );
+        rules.push(counted(deny(host.denied), "no profile allows it"));
+        let chain = name(&format!("host-{word}"), id);
+        place(&mut output, &format!("host-{word}"), endpoint, &chain);
+        output.chains.push(Arc::new(Chain {
+            name: chain,
+            hook: None,
+            rules,
+        }));
+
+        let mut rules = Vec::new();
+        if !forward.is_empty() {
+            decide(&mut output, &mut rules, forward, &[], direction, host);
+        }
+        let chain = name(&format!("forward-{word}"), id);
+        place(&mut output, &format!("forward-{word}"), endpoint, &chain);
+        output.chains.push(Arc::new(Chain {
+            name: chain,
+            hook: None,
+            rules,
+        }));
+    }
+    output
+}
+
+/// The chain that accepts what host endpoints' policy must not close.
+pub(super) fn failsafe(direction: Direction) -> Name {
+    format!("failsafe-{}", direction.word()).into()
+}
+
+fn place(output: &mut Output, map: &str, endpoint: &HostEndpoint, chain: &Name) {
+    if let Some(link) = &endpoint.link {
+        output
+            .elements
+            .push((map.into(), Element::dispatch(link.as_str(), chain)));
+    }
+}

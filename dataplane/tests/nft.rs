@@ -1,0 +1,11 @@
+//! The nftables table in a real kernel, in network namespaces without a name that go with their threads. Needs root,
+//! or `unshare -Urnm`, and nft(8) to compare with.
+
+#![cfg(feature = "linux")]
+
+#[path = "nft/adopt.rs"]
+mod adopt;
+#[path = "nft/lab.rs"]
+mod lab;
+#[path = "nft/shape.rs"]
+mod shape;
