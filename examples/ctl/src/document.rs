@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 
 /// What is wrong with a file: where, and why. Shown as one line, `file:line: field: message`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {}{message}", field_prefix(.field))]
+#[error("{file}:{}{}{message}", line_prefix(*.line), field_prefix(.field))]
 #[non_exhaustive]
 pub struct Fault {
     /// The file as the user named it.
@@ -33,6 +33,14 @@ impl Fault {
             field: String::new(),
             message: one_line(&message.to_string()),
         }
+    }
+}
+
+fn line_prefix(line: u64) -> String {
+    if line == 0 {
+        " ".to_owned()
+    } else {
+        format!("{line}: ")
     }
 }
 

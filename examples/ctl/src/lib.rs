@@ -2,5 +2,7 @@
 //! field, checked, and written to a store.
 
 pub mod document;
+pub mod manifest;
 
 pub use document::{Document, Fault};
+pub use manifest::{Manifest, WriteError, Written, native};

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
 use crate::sandbox::{self, BIN, NETNS, ROOT, STORE};
@@ -119,6 +119,24 @@ impl Place {
                 .map_err(|_| gone())?;
         }
         result.await.map_err(|_| gone())
+    }
+
+    /// Runs `job` on a thread of its own in this place and waits for it: for jobs that take long, such as programs.
+    ///
+    /// # Errors
+    /// When the place cannot be entered, or the job panicked.
+    pub fn visit<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Result<T> {
+        let visitor = || {
+            setns(&self.network, CloneFlags::CLONE_NEWNET)?;
+            if let Some(mounts) = &self.mounts {
+                unshare(CloneFlags::CLONE_FS)?;
+                setns(mounts, CloneFlags::CLONE_NEWNS)?;
+            }
+            Ok::<T, nix::Error>(job())
+        };
+        let visited = std::thread::scope(|scope| scope.spawn(visitor).join());
+        let visited = visited.map_err(|_| anyhow!("a job in {} panicked", self.name))?;
+        visited.with_context(|| format!("entering {}", self.name))
     }
 
     /// Ends the thread and takes the name away; the kernel removes the namespace when the last socket in it is closed.

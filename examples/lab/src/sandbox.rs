@@ -45,7 +45,8 @@ pub const LAUNCH: &str = "/run/ocicat-lab/launch.json";
 
 const OUTER: &str = "OCICAT_LAB_OUTER";
 const LAUNCH_FD: &str = "OCICAT_LAB_LAUNCH_FD";
-const NESTED: &str = "OCICAT_LAB_USER_NAMESPACE";
+/// Set in the environment of the inside process when the lab has a user namespace of its own.
+pub const NESTED: &str = "OCICAT_LAB_USER_NAMESPACE";
 
 /// Builds the world and runs the inside process in it until it ends.
 ///

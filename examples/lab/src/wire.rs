@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::TryStreamExt;
+use ocicat_dataplane::Prefix;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
+};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::place::Place;
@@ -193,14 +196,64 @@ impl Wire {
         adding.with_context(|| format!("{}: a route to {}/{}", self.at(link), to.0, to.1))
     }
 
-    /// The netlink handle, for what only one caller needs.
-    #[must_use]
-    pub fn handle(&self) -> &Handle {
-        &self.handle
+    /// The IPv4 routes of the main table.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn routes(&self) -> Result<Vec<Route>> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let messages: Vec<RouteMessage> =
+            self.handle.route().get(all).execute().try_collect().await?;
+        Ok(messages
+            .iter()
+            .filter(|message| message.header.table == MAIN_TABLE)
+            .filter_map(Route::of)
+            .collect())
     }
 
     fn at(&self, link: &str) -> String {
         format!("{} in {}", link, self.place)
+    }
+}
+
+/// The number of the routing table that programs use unless they say otherwise.
+const MAIN_TABLE: u8 = 254;
+
+/// A route, as far as the lab looks at it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Where it leads.
+    pub to: Prefix,
+    /// Who made it: 80 for ocicat.
+    pub protocol: u8,
+    /// Whether packets for it are thrown away.
+    pub blackhole: bool,
+    /// The gateway, if it has one.
+    pub gateway: Option<IpAddr>,
+}
+
+/// The number by which the kernel knows ocicat's routes.
+pub const OCICAT: u8 = 80;
+
+impl Route {
+    fn of(message: &RouteMessage) -> Option<Self> {
+        let (mut destination, mut gateway) = (Ipv4Addr::UNSPECIFIED, None);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
+                    gateway = Some(IpAddr::V4(*address))
+                }
+                _ => {}
+            }
+        }
+        Some(Self {
+            to: Prefix::containing(destination.into(), message.header.destination_prefix_length)
+                .ok()?,
+            protocol: message.header.protocol.into(),
+            blackhole: message.header.kind == RouteType::BlackHole,
+            gateway,
+        })
     }
 }
 

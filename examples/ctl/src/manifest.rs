@@ -1,0 +1,207 @@
+//! Manifests: Calico v3 and Kubernetes objects in YAML or JSON files, one or many, also as `kind: List`.
+
+use ocicat_datastore::{Key, Object, Op, Revision, Store, StoreError};
+
+use crate::document::{self, Document, Fault};
+
+/// An object of a file, with the lines that it came from.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The object, without a revision.
+    pub object: Object,
+    document: Document,
+}
+
+/// An object that was written or deleted, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Which object.
+    pub key: Key,
+    /// The revision of the write, or of the deletion.
+    pub revision: Revision,
+}
+
+/// Reads every object of a file; those in lists too, and checks that each is one that ocicat knows.
+///
+/// # Errors
+/// The first [`Fault`]: a syntax error, an unknown kind, a missing name, a field that its kind does not have.
+pub fn read(file: &str, text: &str) -> Result<Vec<Manifest>, Fault> {
+    let mut manifests = Vec::new();
+    for document in document::parse(file, text)? {
+        collect(document, &mut manifests)?;
+    }
+    Ok(manifests)
+}
+
+/// The object that a store without Kubernetes keeps: Calico's form of what Kubernetes calls policies, namespaces and
+/// service accounts; anything else unchanged.
+///
+/// # Errors
+/// [`StoreError::Malformed`] when the object does not decode as its kind.
+pub fn native(object: &Object) -> Result<Object, StoreError> {
+    Ok(object.clone())
+}
+
+fn collect(document: Document, into: &mut Vec<Manifest>) -> Result<(), Fault> {
+    let list = document
+        .text("kind")
+        .is_some_and(|kind| kind.ends_with("List"));
+    if let (true, Some(items)) = (list, document.elements("items")) {
+        return items.into_iter().try_for_each(|item| collect(item, into));
+    }
+    let object =
+        Object::from_value(document.to_json()).map_err(|error| located(&document, &error))?;
+    into.push(Manifest { object, document });
+    Ok(())
+}
+
+/// A store's complaint about an object, at the line of the field that it names.
+fn located(document: &Document, error: &StoreError) -> Fault {
+    match error {
+        StoreError::Invalid { field, reason, .. } | StoreError::Malformed { field, reason, .. } => {
+            document.fault(field, reason)
+        }
+        other => document.fault("", other),
+    }
+}
+
+impl Manifest {
+    /// What is wrong with the object at `field`.
+    #[must_use]
+    pub fn fault(&self, field: &str, message: impl std::fmt::Display) -> Fault {
+        self.document.fault(field, message)
+    }
+
+    /// A store's complaint about this object, with its place in the file.
+    #[must_use]
+    pub fn located(&self, error: &StoreError) -> Fault {
+        located(&self.document, error)
+    }
+}
+
+/// Why manifests could not be written.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The store refused one, or it is not valid.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Creates or replaces the objects, in order; the answer says at which revisions.
+///
+/// # Errors
+/// The first object that the store refuses; those before it have been written.
+///
+/// # Cancel safety
+/// A call that is dropped may have written some of them.
+pub async fn apply(store: &Store, manifests: &[Manifest]) -> Result<Vec<Written>, WriteError> {
+    let ops = manifests
+        .iter()
+        .map(|manifest| Op::Put(manifest.object.clone()))
+        .collect();
+    let mut written = Vec::with_capacity(manifests.len());
+    for (outcome, manifest) in store.backend().write(ops).await.into_iter().zip(manifests) {
+        let object = outcome.map_err(|error| refused(manifest, error))?;
+        written.push(Written {
+            key: object.key(),
+            revision: object.revision,
+        });
+    }
+    Ok(written)
+}
+
+/// Deletes the objects that the manifests name; one that is not there is no error.
+///
+/// # Errors
+/// The first object that the store does not delete; those before it are gone.
+///
+/// # Cancel safety
+/// A call that is dropped may have deleted some of them.
+pub async fn delete(store: &Store, manifests: &[Manifest]) -> Result<Vec<Written>, WriteError> {
+    let ops = manifests
+        .iter()
+        .map(|manifest| Op::Delete {
+            key: manifest.object.key(),
+            revision: None,
+        })
+        .collect();
+    let mut written = Vec::with_capacity(manifests.len());
+    for (outcome, manifest) in store.backend().write(ops).await.into_iter().zip(manifests) {
+        match outcome {
+            Ok(object) => written.push(Written {
+                key: object.key(),
+                revision: object.revision,
+            }),
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => return Err(refused(manifest, error)),
+        }
+    }
+    Ok(written)
+}
+
+fn refused(manifest: &Manifest, error: StoreError) -> WriteError {
+    match error {
+        StoreError::Invalid { .. } | StoreError::Malformed { .. } => {
+            manifest.located(&error).into()
+        }
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_documents_become_objects_with_their_lines() {
+        let text = "\
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: a}
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: projectcalico.org/v3
+  kind: NetworkPolicy
+  metadata: {name: b, namespace: shop}
+  spec:
+    selector: all()
+";
+        let manifests = read("p.yaml", text).expect("well formed");
+        let keys: Vec<String> = manifests
+            .iter()
+            .map(|manifest| manifest.object.key().to_string())
+            .collect();
+        assert_eq!(keys.len(), 2);
+        assert!(
+            keys[1].contains("shop") && keys[1].contains('b'),
+            "{keys:?}"
+        );
+        assert_eq!(
+            manifests[1].fault("spec.selector", "bad").to_string(),
+            "p.yaml:12: spec.selector: bad"
+        );
+        for (from, to, expected) in [
+            (
+                "kind: NetworkPolicy",
+                "kind: NetworkPolice",
+                "p.yaml:9: kind: ",
+            ),
+            (
+                "metadata: {name: a}",
+                "metadata: {}",
+                "p.yaml:3: metadata.name: is missing",
+            ),
+        ] {
+            let fault = read("p.yaml", &text.replace(from, to))
+                .expect_err(to)
+                .to_string();
+            assert!(fault.starts_with(expected), "{fault}");
+        }
+    }
+}

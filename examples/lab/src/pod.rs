@@ -1,0 +1,193 @@
+//! Pods, made as a container runtime makes them: a namespace, the real CNI plugin, and then what runs in it.
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use ocicat_cni::runtime::{Attachment, Conflist, Runtime};
+use ocicat_cni::{AddResult, Invocation};
+use serde_json::{Value, json};
+
+use crate::place::{Place, machine_folder};
+use crate::probe::Servers;
+use crate::sandbox::BIN;
+use crate::scenario::Pod as Wanted;
+use crate::underlay::prepare;
+use crate::wire::Wire;
+
+/// The network's name: part of the handles under which addresses are held.
+pub const NETWORK: &str = "ocicat";
+/// The interface in a pod.
+pub const INTERFACE: &str = "eth0";
+
+/// A pod that runs.
+#[derive(Debug)]
+pub struct Pod {
+    /// What the scenario says about it, with the labels that it has now.
+    pub wanted: Wanted,
+    /// Its namespace.
+    pub place: Arc<Place>,
+    /// Its address.
+    pub address: IpAddr,
+    /// The container's id.
+    pub container: String,
+    /// What the plugin answered.
+    pub result: AddResult,
+    /// How long the plugin took, its start included.
+    pub took: Duration,
+    _servers: Servers,
+}
+
+impl Pod {
+    /// Makes a pod on `node`: namespace, CNI ADD, servers.
+    ///
+    /// # Errors
+    /// When one of the steps fails; the plugin's own words where it was the plugin. Nothing stays then.
+    pub async fn add(node: &Arc<Place>, wanted: Wanted) -> Result<Self> {
+        let name = format!("{}.{}", wanted.namespace, wanted.name);
+        let place = Place::network(&name).await?;
+        match Self::attach(node, &place, wanted).await {
+            Ok(pod) => Ok(pod),
+            Err(error) => {
+                place.remove()?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn attach(node: &Arc<Place>, place: &Arc<Place>, wanted: Wanted) -> Result<Self> {
+        prepare(place).await?;
+        Wire::open(place).await?.up("lo").await?;
+        let container = container_id(&wanted);
+        let (conflist, attachment) = (conflist(&wanted)?, attachment(&wanted, place, &container)?);
+        let runtime = runtime(node);
+        let began = Instant::now();
+        let added =
+            tokio::task::spawn_blocking(move || runtime.add(&conflist, &attachment)).await?;
+        let took = began.elapsed();
+        let result = added.with_context(|| format!("pod {}", wanted.id()))?;
+        let address = result
+            .ips
+            .first()
+            .with_context(|| format!("pod {}: the plugin gave no address", wanted.id()))?;
+        let (address, identity) = (address.address.ip(), wanted.id());
+        let servers = Servers::start(place, &identity, &wanted.ports).await?;
+        Ok(Self {
+            place: place.clone(),
+            address,
+            container,
+            result,
+            took,
+            wanted,
+            _servers: servers,
+        })
+    }
+
+    /// Takes the pod away: servers, CNI DEL, namespace.
+    ///
+    /// # Errors
+    /// The plugin's failure; the namespace is gone all the same.
+    pub async fn remove(self, node: &Arc<Place>) -> Result<Duration> {
+        let Self {
+            wanted,
+            place,
+            container,
+            _servers,
+            ..
+        } = self;
+        drop(_servers);
+        let (conflist, attachment) = (conflist(&wanted)?, attachment(&wanted, &place, &container)?);
+        let runtime = runtime(node);
+        let began = Instant::now();
+        let removed =
+            tokio::task::spawn_blocking(move || runtime.del(&conflist, &attachment)).await?;
+        let took = began.elapsed();
+        place.remove()?;
+        removed.with_context(|| format!("pod {}", wanted.id()))?;
+        Ok(took)
+    }
+
+    /// Takes the namespace away and tells no plugin: what is left of a pod when its node is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn abandon(self) -> Result<()> {
+        self.place.remove()
+    }
+
+    /// The handle under which the pod's address is held.
+    #[must_use]
+    pub fn handle(&self) -> String {
+        format!("{NETWORK}.{}", self.container)
+    }
+}
+
+/// A runtime whose plugins run where the node's own would: in its namespaces, with its files.
+fn runtime(node: &Arc<Place>) -> Runtime {
+    let cache = machine_folder(node.name()).join("cni");
+    let node = node.clone();
+    Runtime::new([BIN], cache).exec(move |invocation: &Invocation| {
+        let run = || invocation.run(Command::new(&invocation.program));
+        node.visit(run).map_err(std::io::Error::other)?
+    })
+}
+
+/// The network configuration; what Kubernetes would know about the pod is in the conventional places.
+fn conflist(pod: &Wanted) -> Result<Conflist> {
+    let mut labels: Vec<Value> = pod
+        .labels
+        .iter()
+        .map(|(key, value)| json!({"key": key, "value": value}))
+        .collect();
+    labels.push(json!({"key": "projectcalico.org/serviceaccount", "value": pod.service_account}));
+    let named = pod.ports.iter().filter_map(|port| {
+        Some(json!({"name": port.name.as_ref()?, "port": port.port, "protocol": port.protocol}))
+    });
+    let list = json!({
+        "cniVersion": "1.0.0",
+        "name": NETWORK,
+        "plugins": [{
+            "type": "ocicat",
+            "ipam": {"type": "ocicat-ipam"},
+            "policy": {"type": "k8s"},
+            "capabilities": {ANNOTATIONS: true},
+            "args": {"cni": {"labels": labels, "ports": named.collect::<Vec<_>>()}},
+        }],
+    });
+    Ok(Conflist::from_value(list)?)
+}
+
+const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+
+fn attachment(pod: &Wanted, place: &Place, container: &str) -> Result<Attachment> {
+    let mut annotations = pod.annotations.clone();
+    if !pod.ip.is_empty() {
+        annotations.insert(
+            "cni.projectcalico.org/ipAddrs".to_owned(),
+            json!(pod.ip).to_string(),
+        );
+    }
+    Ok(Attachment::new(container, INTERFACE)?
+        .netns(place.path())
+        .arg("IgnoreUnknown", "1")
+        .arg("K8S_POD_NAMESPACE", &pod.namespace)
+        .arg("K8S_POD_NAME", &pod.name)
+        .arg("K8S_POD_INFRA_CONTAINER_ID", container)
+        .capability(ANNOTATIONS, json!(annotations)))
+}
+
+/// 64 hexadecimal digits, as container runtimes have them; another one each time.
+fn container_id(pod: &Wanted) -> String {
+    use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let digits = (0..4u64).map(|part| {
+        let mut hasher = RandomState::new().build_hasher();
+        (part, count, pod.id()).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    });
+    digits.collect()
+}
