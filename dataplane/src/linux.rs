@@ -6,8 +6,6 @@
 #[cfg(feature = "attach")]
 mod attach;
 #[cfg(feature = "linux")]
-mod lookup;
-#[cfg(feature = "linux")]
 mod dataplane;
 #[cfg(feature = "linux")]
 mod entries;
@@ -16,6 +14,8 @@ mod follow;
 mod interfaces;
 #[cfg(feature = "linux")]
 mod links;
+#[cfg(feature = "linux")]
+mod lookup;
 #[cfg(feature = "linux")]
 mod monitor;
 #[cfg(feature = "attach")]

@@ -67,6 +67,8 @@ pub enum Object {
     HostRules,
     /// Source address translation.
     Nat,
+    /// Policy as a whole: the nftables table.
+    Policies,
 }
 
 impl fmt::Display for Object {
@@ -86,6 +88,7 @@ impl fmt::Display for Object {
             Self::HostEndpoint(id) => write!(f, "host endpoint {id}"),
             Self::HostRules => f.write_str("host rules"),
             Self::Nat => f.write_str("source address translation"),
+            Self::Policies => f.write_str("the nftables table"),
         }
     }
 }
@@ -123,6 +126,12 @@ pub enum Fault {
     Invalid {
         /// What is wrong.
         why: &'static str,
+    },
+    /// The table is not as desired; what was in force stays in force.
+    #[error("{why}")]
+    Policy {
+        /// Why.
+        why: String,
     },
     /// The kernel refused.
     #[error("the kernel refused: {0}")]

@@ -1,10 +1,12 @@
 //! Links, addresses, routes and tunnels in a real kernel, in network namespaces without a name that go with their
 //! threads. Needs root, or `unshare -Urnm`.
 
-#![cfg(all(feature = "linux", feature = "attach"))]
+#![cfg(all(feature = "linux", feature = "attach", feature = "testing"))]
 
 #[path = "net/attach.rs"]
 mod attach;
+#[path = "net/kit.rs"]
+mod kit;
 #[path = "net/links.rs"]
 mod links;
 #[path = "net/routes.rs"]

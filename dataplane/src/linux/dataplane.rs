@@ -10,6 +10,7 @@ use super::routes::Routes;
 use super::view::View;
 use super::{entries, links, sysctl};
 use crate::netlink::Socket;
+use crate::nft;
 use crate::report::{Failure, Fault, Object};
 use crate::state::LinkName;
 use crate::{ApplyError, Dataplane, KernelError, OpenError, Refusal, Report, State};
@@ -25,6 +26,10 @@ pub struct LinuxDataplane {
     options: Options,
     socket: Socket,
     monitor: Monitor,
+    /// The policy half; `None` where the options leave it out.
+    table: Option<nft::Table>,
+    /// Whether policy has been in force since this dataplane began.
+    guarded: bool,
     view: View,
     /// The links that are ours: by the options and by the last state.
     owned: BTreeSet<LinkName>,
@@ -50,6 +55,14 @@ impl LinuxDataplane {
         Ok(Self {
             socket: Socket::open().map_err(failed("route netlink"))?,
             monitor: Monitor::open().map_err(failed("route netlink listening"))?,
+            table: options
+                .policy
+                .then(nft::Table::open)
+                .transpose()
+                .map_err(|error| OpenError::Nftables {
+                    why: error.to_string(),
+                })?,
+            guarded: false,
             view: View::default(),
             owned: options.links.clone(),
             awaited: BTreeSet::new(),
@@ -127,7 +140,6 @@ impl LinuxDataplane {
             .chain(desired.links.keys())
             .cloned()
             .collect();
-        // Links first: forwarding starts only when everything else is there.
         self.apply_links(desired, report)
             .map_err(doing("written (links)"))?;
         entries::add(&mut self.socket, &mut self.view, desired, report)
@@ -156,6 +168,32 @@ impl LinuxDataplane {
             }
         }
         Ok(())
+    }
+
+    /// Puts policy in force, before there is a route to an endpoint that it is for.
+    ///
+    /// Without a table nothing is routed: the packets of pods would pass unasked. With one, an endpoint that is not in
+    /// it yet is denied, so what else changed need not wait for a rule that the kernel refuses.
+    fn apply_policy(&mut self, desired: &State, report: &mut Report) -> Result<(), ApplyError> {
+        let Some(table) = &mut self.table else {
+            return Ok(());
+        };
+        match table.apply(desired) {
+            Ok(done) => {
+                self.guarded = true;
+                report.changed += done.changed;
+                Ok(())
+            }
+            Err(error) if self.guarded => {
+                let why = error.to_string();
+                report.fail(Object::Policies, Fault::Policy { why });
+                Ok(())
+            }
+            Err(error) => Err(ApplyError::Policy {
+                doing: "written",
+                why: error.to_string(),
+            }),
+        }
     }
 
     fn apply_links(&mut self, desired: &State, report: &mut Report) -> Result<(), KernelError> {
@@ -219,10 +257,12 @@ impl LinuxDataplane {
 impl Dataplane for LinuxDataplane {
     async fn apply(&mut self, desired: &State) -> Result<Report, ApplyError> {
         let mut report = Report::default();
+        self.apply_policy(desired, &mut report)?;
         if !self.stale && !self.dirty && self.is_applied(desired) {
-            report.failed.clone_from(&self.failed);
+            report.failed.extend_from_slice(&self.failed);
             return Ok(report);
         }
+        let policy = std::mem::take(&mut report.failed);
         let network = |(doing, source)| ApplyError::Network { doing, source };
         self.listen();
         if self.stale {
@@ -243,12 +283,16 @@ impl Dataplane for LinuxDataplane {
             .any(|failure| !matches!(failure.fault, Fault::LinkMissing(_) | Fault::LinkDown(_)));
         self.applied = Some(desired.clone());
         self.failed.clone_from(&report.failed);
+        report.failed.extend(policy);
         Ok(report)
     }
 
     fn invalidate(&mut self) {
         self.stale = true;
         self.dirty = true;
+        if let Some(table) = &mut self.table {
+            table.invalidate();
+        }
     }
 
     async fn changed(&mut self) {

@@ -1,0 +1,85 @@
+use std::collections::BTreeMap;
+
+use ocicat_dataplane::linux::{LinuxDataplane, Options};
+use ocicat_dataplane::state::{Hop, LinkName, Route, RouteKey};
+use ocicat_dataplane::testing::{attach_kit, dataplane_kit};
+use ocicat_dataplane::{Dataplane, LinuxAttach, Prefix, names};
+
+use crate::sandbox::{async_node, container, ip, list, name, node};
+
+struct Kernel;
+
+impl dataplane_kit::Bench for Kernel {
+    fn open(&mut self) -> Box<dyn Dataplane> {
+        Box::new(LinuxDataplane::new(Options::default().policy(false)).unwrap())
+    }
+    fn add_link(&mut self, name: &LinkName) {
+        ip(&format!("link add {name} type bridge"));
+        ip(&format!("link set {name} up"));
+    }
+    fn set_link(&mut self, name: &LinkName, up: bool) {
+        ip(&format!(
+            "link set {name} {}",
+            if up { "up" } else { "down" }
+        ));
+    }
+    fn remove_link(&mut self, name: &LinkName) {
+        ip(&format!("link del {name}"));
+    }
+    fn add_route(&mut self, key: &RouteKey, route: &Route, protocol: u8) {
+        let to = match route.hops.as_slice() {
+            [Hop::Blackhole] => format!("blackhole {}", key.prefix),
+            [Hop::Link(link)] => format!("{} dev {link}", key.prefix),
+            other => panic!("{other:?}"),
+        };
+        ip(&format!("route add {to} proto {protocol}"));
+    }
+    fn remove_route(&mut self, key: &RouteKey) {
+        ip(&format!("route del {}", key.prefix));
+    }
+    fn routes(&mut self) -> BTreeMap<RouteKey, (u8, Route)> {
+        let mut all = BTreeMap::new();
+        for protocol in [names::ROUTE_PROTOCOL, dataplane_kit::FOREIGN] {
+            for family in ["-4", "-6"] {
+                for found in list(&format!("{family} route show table all proto {protocol}")) {
+                    let destination = found["dst"].as_str().unwrap();
+                    let prefix = match destination.parse::<Prefix>() {
+                        Ok(prefix) => prefix,
+                        Err(_) => Prefix::host(destination.parse().unwrap()),
+                    };
+                    let hop = match found["type"].as_str() {
+                        Some("blackhole") => Hop::Blackhole,
+                        _ => Hop::Link(name(found["dev"].as_str().unwrap())),
+                    };
+                    let metric = found["metric"].as_u64().unwrap_or(0).try_into().unwrap();
+                    let key = RouteKey {
+                        prefix,
+                        table: 254,
+                        metric,
+                    };
+                    all.insert(
+                        key,
+                        (
+                            protocol,
+                            Route {
+                                hops: vec![hop],
+                                source: None,
+                            },
+                        ),
+                    );
+                }
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn the_kernel_passes_the_dataplane_kit() {
+    async_node(async || assert_eq!(dataplane_kit::check(&mut Kernel).await, Ok(())));
+}
+
+#[test]
+fn the_kernel_passes_the_attach_kit() {
+    node(|| assert_eq!(attach_kit::check(&LinuxAttach::new(), container), Ok(())));
+}
