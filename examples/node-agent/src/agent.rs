@@ -18,12 +18,13 @@ use tokio::task::JoinSet;
 
 use crate::attachments::{Attachments, Busy};
 use crate::config::{Config, ConfigError};
-use crate::core::{Channels, Core, Desired, Fixed};
+use crate::control::Question;
+use crate::core::{Applied, Channels, Core, Desired, Fixed};
 use crate::detect::{DetectError, Method};
 use crate::events::Events;
 use crate::facts::Facts;
 use crate::speaker::{Speaker, SpeakerError};
-use crate::startup::{self, Place};
+use crate::startup::{self, BgpSettings, Place};
 
 /// An agent to be run: the reference parts, each of which can be replaced.
 pub struct Agent {
@@ -68,7 +69,13 @@ impl Agent {
     /// The reference agent with a configuration.
     #[must_use]
     pub const fn new(config: Config) -> Self {
-        Self { config, backend: None, dataplane: None, attach: None, strategy: None }
+        Self {
+            config,
+            backend: None,
+            dataplane: None,
+            attach: None,
+            strategy: None,
+        }
     }
 
     /// With a datastore of one's own.
@@ -108,46 +115,32 @@ impl Agent {
         let node = self.config.node_name()?;
         let backend = match self.backend.take() {
             Some(backend) => backend,
-            None => ocicat_datastore::open(&self.config.datastore.url).await?,
+            None => ocicat_datastore::open(&self.config.datastore.url)?,
         };
         let store = Store::new(backend);
         let place = self.place()?;
         startup::ensure_node(&store, &node, place.address).await?;
-        let events = Events::new(&node);
-        let (desired, desired_seen) = watch::channel(Desired::default());
-        let (facts, facts_seen) = watch::channel(Arc::new(Facts::default()));
-        let (questions, asked) = mpsc::channel(256);
-        let (reports, applied) = mpsc::channel(16);
+        let settings = startup::bgp(&store, &node, &place, &self.config.bgp).await?;
         let adopted = predecessors_routes()?;
-        let (speaker, speaker_events, speaker_driver) = self.speaker(&node, &place, !adopted.is_empty())?;
-        let strategy = self.strategy.take().unwrap_or_else(|| Box::new(BlockAffine::default()));
-        let ipam = Arc::new(Ipam::new(Arc::new(StoreIpam::new(store.clone())), strategy));
-
+        let (speaker, speaker_events, speaker_driver) =
+            Speaker::new(&settings, !adopted.is_empty())?;
+        let events = Events::new(&node);
+        let wires = Wires::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(speaker_driver);
-        tasks.spawn(crate::drive::drive(self.open_dataplane()?, desired_seen, reports));
-        tasks.spawn(crate::tunnel::follow(store.clone(), Arc::clone(&ipam), node.clone(), facts_seen.clone()));
-        tasks.spawn(crate::control::serve(self.socket("node.sock")?, questions.clone(), events.clone()));
-        let attachments = Attachments {
-            node: node.clone(),
-            store: store.clone(),
-            ipam,
-            attach: self.attach.take().unwrap_or_else(|| Arc::new(LinuxAttach::new())),
-            facts: facts_seen,
-            core: questions,
-            events: events.clone(),
-            busy: Busy::default(),
-        };
-        let tombstones = self.config.paths.state.join("tombstones");
-        tasks.spawn(crate::cni::serve(self.socket("cni.sock")?, Arc::new(attachments), tombstones));
-
-        let core = Core::new(self.fixed(node, &place), adopted, desired, facts, events);
-        let follow = ocicat_datastore::follow::follow(store, crate::world::KINDS.to_vec());
+        self.spawn(&mut tasks, &node, &store, &wires, &events)?;
+        let core = Core::new(
+            self.fixed(node, &place, &settings),
+            adopted,
+            wires.desired,
+            wires.facts,
+            events,
+        );
         let (stop, stopped) = watch::channel(false);
         let channels = Channels {
-            follow,
-            questions: asked,
-            applied,
+            follow: ocicat_datastore::follow(&store, crate::world::KINDS),
+            questions: wires.asked,
+            applied: wires.applied,
             speaker_events,
             speaker,
             resolve: way_to,
@@ -162,25 +155,77 @@ impl Agent {
         Ok(())
     }
 
+    /// Starts everything that runs beside the core.
+    fn spawn(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        node: &str,
+        store: &Store,
+        wires: &Wires,
+        events: &Events,
+    ) -> Result<(), AgentError> {
+        let strategy = self
+            .strategy
+            .take()
+            .unwrap_or_else(|| Box::new(BlockAffine));
+        let ipam = Arc::new(Ipam::new(Arc::new(StoreIpam::new(store.clone())), strategy));
+        let (desired, facts) = (wires.desired.subscribe(), wires.facts.subscribe());
+        tasks.spawn(crate::drive::drive(
+            self.open_dataplane()?,
+            desired,
+            wires.reports.clone(),
+        ));
+        tasks.spawn(crate::tunnel::follow(
+            store.clone(),
+            Arc::clone(&ipam),
+            node.to_owned(),
+            facts.clone(),
+        ));
+        tasks.spawn(crate::control::serve(
+            self.socket("node.sock")?,
+            wires.questions.clone(),
+            events.clone(),
+        ));
+        let attachments = Attachments {
+            node: node.to_owned(),
+            store: store.clone(),
+            ipam,
+            attach: self
+                .attach
+                .take()
+                .unwrap_or_else(|| Arc::new(LinuxAttach::new())),
+            facts,
+            core: wires.questions.clone(),
+            events: events.clone(),
+            busy: Busy::default(),
+        };
+        let tombstones = self.config.paths.state.join("tombstones");
+        tasks.spawn(crate::cni::serve(
+            self.socket("cni.sock")?,
+            Arc::new(attachments),
+            tombstones,
+        ));
+        Ok(())
+    }
+
     fn place(&self) -> Result<Place, AgentError> {
-        let method = Method::parse(self.config.node.address_detection.as_deref().unwrap_or_default())?;
-        let interfaces = linux::interfaces().map_err(|error| AgentError::Kernel(Box::new(error)))?;
+        let method = Method::parse(
+            self.config
+                .node
+                .address_detection
+                .as_deref()
+                .unwrap_or_default(),
+        )?;
+        let interfaces =
+            linux::interfaces().map_err(|error| AgentError::Kernel(Box::new(error)))?;
         let source = match method {
-            Method::CanReach(address) => linux::way_to(address).ok().flatten().and_then(|way| way.source),
+            Method::CanReach(address) => linux::way_to(address)
+                .ok()
+                .flatten()
+                .and_then(|way| way.source),
             _ => None,
         };
         Ok(startup::place(&method, &interfaces, source)?)
-    }
-
-    fn speaker(
-        &self,
-        node: &str,
-        place: &Place,
-        forwarding_preserved: bool,
-    ) -> Result<(Speaker, mpsc::Receiver<crate::speaker::SpeakerEvent>, impl Future<Output = ()> + Send + use<>), AgentError>
-    {
-        let config = &self.config.bgp;
-        Ok(Speaker::new(node, place.address.ip(), config.listen, config.router_id, forwarding_preserved)?)
     }
 
     fn open_dataplane(&mut self) -> Result<Box<dyn Dataplane>, AgentError> {
@@ -192,18 +237,26 @@ impl Agent {
         }
     }
 
-    fn fixed(&self, node: String, place: &Place) -> Fixed {
-        let bgp = self.config.bgp.listen.map_or(crate::peers::DEFAULT_PORT, |listen| listen.port());
+    fn fixed(&self, node: String, place: &Place, bgp: &BgpSettings) -> Fixed {
         let mut felix: BTreeMap<String, String> = BTreeMap::new();
         for name in self.config.felix.keys() {
-            felix.insert(name.to_ascii_lowercase(), self.config.felix(name).unwrap_or_default());
+            felix.insert(
+                name.to_ascii_lowercase(),
+                self.config.felix(name).unwrap_or_default(),
+            );
         }
         for (name, value) in std::env::vars() {
             if let Some(name) = name.strip_prefix("FELIX_") {
                 felix.insert(name.to_ascii_lowercase(), value);
             }
         }
-        Fixed { node, uplink: Some(place.uplink.clone()), felix, closed: vec![(Protocol::TCP, bgp)] }
+        Fixed {
+            node,
+            uplink: Some(place.uplink.clone()),
+            felix,
+            closed: vec![(Protocol::TCP, bgp.listen.port())],
+            as_number: bgp.as_number,
+        }
     }
 
     /// A socket in the run folder, for root alone.
@@ -214,27 +267,69 @@ impl Agent {
             let path = path.to_path_buf();
             move |source| AgentError::File { path, source }
         };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(failed(folder))?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+            .map_err(failed(folder))?;
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&path)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(&path)(error));
+            }
             _ => {}
         }
         let listener = UnixListener::bind(&path).map_err(failed(&path))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed(&path))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(failed(&path))?;
         Ok(listener)
+    }
+}
+
+/// The channels between the agent's tasks.
+struct Wires {
+    desired: watch::Sender<Desired>,
+    facts: watch::Sender<Arc<Facts>>,
+    questions: mpsc::Sender<Question>,
+    asked: mpsc::Receiver<Question>,
+    reports: mpsc::Sender<Applied>,
+    applied: mpsc::Receiver<Applied>,
+}
+
+impl Wires {
+    fn new() -> Self {
+        let (questions, asked) = mpsc::channel(256);
+        let (reports, applied) = mpsc::channel(16);
+        Self {
+            desired: watch::Sender::new(Desired::default()),
+            facts: watch::Sender::new(Arc::new(Facts::default())),
+            questions,
+            asked,
+            reports,
+            applied,
+        }
     }
 }
 
 /// Routes by way of others that an earlier agent left in the kernel: kept until BGP has told what is so now.
 fn predecessors_routes() -> Result<BTreeMap<RouteKey, Route>, AgentError> {
-    let routes = linux::routes_of(names::ROUTE_PROTOCOL).map_err(|error| AgentError::Kernel(Box::new(error)))?;
+    let routes = linux::routes_of(names::ROUTE_PROTOCOL)
+        .map_err(|error| AgentError::Kernel(Box::new(error)))?;
     let by_others = |route: &Route| route.hops.iter().all(|hop| matches!(hop, Hop::Via { .. }));
-    Ok(routes.into_iter().filter(|(_, route)| by_others(route)).collect())
+    Ok(routes
+        .into_iter()
+        .filter(|(_, route)| by_others(route))
+        .collect())
 }
 
 /// How the kernel reaches an address that is no neighbour.
 fn way_to(address: IpAddr) -> Option<Hop> {
     let way = linux::way_to(address).ok()??;
     let gateway = way.gateway?;
-    Some(Hop::Via { gateway, link: way.link, onlink: false })
+    Some(Hop::Via {
+        gateway,
+        link: way.link,
+        onlink: false,
+    })
 }

@@ -81,8 +81,13 @@ impl Attachments {
         }
         let endpoint = pod.endpoint_name(&self.node);
         let _turn = self.busy.lock(&endpoint).await;
-        let existing = self.store.get::<WorkloadEndpoint>((pod.namespace.as_str(), endpoint.as_str())).await?;
-        let own = existing.as_ref().filter(|old| old.spec.container_id.as_deref() == Some(&pod.container));
+        let existing = self
+            .store
+            .get::<WorkloadEndpoint>((pod.namespace.as_str(), endpoint.as_str()))
+            .await?;
+        let own = existing
+            .as_ref()
+            .filter(|old| old.spec.container_id.as_deref() == Some(&pod.container));
         let addresses = match own.map(|old| addresses_of(old)) {
             // The same container again: it keeps what it has.
             Some(addresses) if !addresses.is_empty() => addresses,
@@ -90,7 +95,9 @@ impl Attachments {
             _ => self.assign(pod, existing.as_deref()).await?,
         };
         let mtu = wanted_mtu.unwrap_or(facts.mtu);
-        let made = self.connect(pod, namespace, &addresses, mtu, &endpoint, deadline).await;
+        let made = self
+            .connect(pod, namespace, &addresses, mtu, &endpoint, deadline)
+            .await;
         match made {
             Ok(added) => Ok(added),
             Err(error) if own.is_some() => Err(error),
@@ -133,17 +140,36 @@ impl Attachments {
         let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         self.events.publish(
             "veth-made",
-            &[("pod", &format!("{}/{}", pod.namespace, pod.name)), ("link", &host_link), ("address", &shown.join(" "))],
+            &[
+                ("pod", &format!("{}/{}", pod.namespace, pod.name)),
+                ("link", &host_link),
+                ("address", &shown.join(" ")),
+            ],
         );
-        let written = self.write_endpoint(pod, addresses, &host_link, &attached, endpoint).await?;
+        let written = self
+            .write_endpoint(pod, addresses, &host_link, &attached, endpoint)
+            .await?;
         self.wait(pod, endpoint, written, deadline).await;
-        Ok(Added { addresses: addresses.to_vec(), host_link, attached })
+        Ok(Added {
+            addresses: addresses.to_vec(),
+            host_link,
+            attached,
+        })
     }
 
-    async fn assign(&self, pod: &Pod, existing: Option<&WorkloadEndpoint>) -> Result<Vec<IpAddr>, AttachmentError> {
+    async fn assign(
+        &self,
+        pod: &Pod,
+        existing: Option<&WorkloadEndpoint>,
+    ) -> Result<Vec<IpAddr>, AttachmentError> {
         let now = SystemTime::now();
         if pod.addresses.is_empty() {
-            let pools = |names: &[String]| names.iter().map(|name| PoolRef::from(name.as_str())).collect::<Vec<_>>();
+            let pools = |names: &[String]| {
+                names
+                    .iter()
+                    .map(|name| PoolRef::from(name.as_str()))
+                    .collect::<Vec<_>>()
+            };
             let mut request = AssignRequest::new(Owner::host(&self.node), pod.handle().as_str())
                 .v4(u32::from(pod.wants_v4))
                 .v6(u32::from(pod.wants_v6))
@@ -154,15 +180,21 @@ impl Attachments {
             let assignment = self.ipam.assign(&request, now).await?;
             return Ok(assignment.addresses.iter().map(|one| one.address).collect());
         }
-        if let Some(old) = existing.filter(|old| addresses_of(old).iter().any(|one| pod.addresses.contains(one))) {
+        if let Some(old) = existing.filter(|old| {
+            addresses_of(old)
+                .iter()
+                .any(|one| pod.addresses.contains(one))
+        }) {
             // A new container of the same pod with a fixed address: the old one's hold on it ends here.
             if let Some(container) = &old.spec.container_id {
-                self.release(&crate::pod::handle(&pod.network, container)).await?;
+                self.release(&crate::pod::handle(&pod.network, container))
+                    .await?;
             }
         }
         for address in &pod.addresses {
-            let mut request = AssignIp::new(*address, Owner::host(&self.node), pod.handle().as_str())
-                .intended_use(Use::Workload);
+            let mut request =
+                AssignIp::new(*address, Owner::host(&self.node), pod.handle().as_str())
+                    .intended_use(Use::Workload);
             request.attributes = self.attributes(pod);
             if let Err(error) = self.ipam.assign_ip(&request, now).await {
                 self.release(&pod.handle()).await?;
@@ -199,7 +231,10 @@ impl Attachments {
 
     async fn detach(&self, pod: &Pod) -> Result<(), AttachmentError> {
         let alias = names::alias(&pod.container, &pod.interface);
-        let detachment = Detachment { host_link: Self::host_link(pod), alias };
+        let detachment = Detachment {
+            host_link: Self::host_link(pod),
+            alias,
+        };
         let attach = Arc::clone(&self.attach);
         tokio::task::spawn_blocking(move || attach.detach(&detachment)).await??;
         Ok(())
@@ -233,8 +268,10 @@ impl Attachments {
         }
         spec.endpoint.clone_from(&pod.interface);
         spec.service_account_name.clone_from(&pod.service_account);
-        spec.ip_networks =
-            addresses.iter().map(|one| format!("{one}/{}", if one.is_ipv4() { 32 } else { 128 })).collect();
+        spec.ip_networks = addresses
+            .iter()
+            .map(|one| format!("{one}/{}", if one.is_ipv4() { 32 } else { 128 }))
+            .collect();
         spec.profiles = profiles(pod);
         spec.interface_name = Some(host_link.to_string());
         spec.mac = Some(attached.container_mac.to_string());
@@ -255,11 +292,17 @@ impl Attachments {
     async fn remove_endpoint(&self, pod: &Pod, name: &str) -> Result<(), AttachmentError> {
         let key = (pod.namespace.as_str(), name);
         for _ in 0..5 {
-            let Some(endpoint) = self.store.get::<WorkloadEndpoint>(key).await? else { return Ok(()) };
+            let Some(endpoint) = self.store.get::<WorkloadEndpoint>(key).await? else {
+                return Ok(());
+            };
             if endpoint.spec.container_id.as_deref() != Some(&pod.container) {
                 return Ok(());
             }
-            match self.store.delete::<WorkloadEndpoint>(key, Some(endpoint.revision)).await {
+            match self
+                .store
+                .delete::<WorkloadEndpoint>(key, Some(endpoint.revision))
+                .await
+            {
                 Ok(_) | Err(StoreError::Missing { .. }) => return Ok(()),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error.into()),
@@ -278,13 +321,27 @@ impl Attachments {
             name: name.to_owned(),
             revision: written.0,
         };
-        let limit = deadline.checked_sub(Duration::from_millis(100)).unwrap_or(deadline);
-        let asked = self.core.send(Question::Wait { objects: vec![object], limit, answer }).await.is_ok();
+        let limit = deadline
+            .checked_sub(Duration::from_millis(100))
+            .unwrap_or(deadline);
+        let asked = self
+            .core
+            .send(Question::Wait {
+                objects: vec![object],
+                limit,
+                answer,
+            })
+            .await
+            .is_ok();
         match question.await {
             Ok(waited) if asked && waited.ok => {}
             Ok(waited) => {
                 let error = waited.error.unwrap_or_default();
-                tracing::warn!(endpoint = name, error, "started before its policy is in force; it is denied until then");
+                tracing::warn!(
+                    endpoint = name,
+                    error,
+                    "started before its policy is in force; it is denied until then"
+                );
             }
             Err(_) => tracing::warn!(endpoint = name, "started while the agent is stopping"),
         }
@@ -293,16 +350,24 @@ impl Attachments {
 
 fn addresses_of(endpoint: &WorkloadEndpoint) -> Vec<IpAddr> {
     let texts = endpoint.spec.ip_networks.iter();
-    texts.filter_map(|text| text.split('/').next()?.parse().ok()).collect()
+    texts
+        .filter_map(|text| text.split('/').next()?.parse().ok())
+        .collect()
 }
 
 /// The pod's own labels and those that identify it, as Calico writes them.
 fn labels(pod: &Pod) -> BTreeMap<String, String> {
     let mut labels = pod.labels.clone();
-    let mut set = |key: &str, value: &str| labels.insert(format!("projectcalico.org/{key}"), value.to_owned());
+    let mut set = |key: &str, value: &str| {
+        labels.insert(format!("projectcalico.org/{key}"), value.to_owned())
+    };
     set("namespace", &pod.namespace);
     set("orchestrator", pod.orchestrator);
-    if let Some(account) = pod.service_account.as_deref().filter(|account| account.len() < 63) {
+    if let Some(account) = pod
+        .service_account
+        .as_deref()
+        .filter(|account| account.len() < 63)
+    {
         set("serviceaccount", account);
     }
     labels
@@ -313,5 +378,8 @@ fn profiles(pod: &Pod) -> Vec<String> {
         return vec![pod.network.clone()];
     }
     let account = pod.service_account.as_deref().unwrap_or("default");
-    vec![namespace_profile(&pod.namespace), service_account_profile(&pod.namespace, account)]
+    vec![
+        namespace_profile(&pod.namespace),
+        service_account_profile(&pod.namespace, account),
+    ]
 }

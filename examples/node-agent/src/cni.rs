@@ -18,7 +18,11 @@ use crate::drive::chain;
 use crate::pod::Pod;
 
 /// Serves plugins until the future is dropped. Removals that were asked for while no agent ran come first.
-pub(crate) async fn serve(listener: UnixListener, attachments: Arc<Attachments>, tombstones: PathBuf) {
+pub(crate) async fn serve(
+    listener: UnixListener,
+    attachments: Arc<Attachments>,
+    tombstones: PathBuf,
+) {
     let server = Server { attachments };
     server.bury(&Tombstones::new(tombstones)).await;
     let forever = std::future::pending();
@@ -37,22 +41,36 @@ impl Server {
         let list = match tombstones.list() {
             Ok(list) => list,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "removals that were asked for meanwhile cannot be read");
+                tracing::warn!(
+                    error = chain(&error),
+                    "removals that were asked for meanwhile cannot be read"
+                );
                 return;
             }
         };
         for tombstone in list {
             let outcome = match tombstone {
-                Ok(tombstone) => self.bury_one(tombstones, tombstone.request, tombstone.ipam).await,
+                Ok(tombstone) => {
+                    self.bury_one(tombstones, tombstone.request, tombstone.ipam)
+                        .await
+                }
                 Err(error) => Err(chain(&error)),
             };
             if let Err(error) = outcome {
-                tracing::warn!(error, "a removal that was asked for meanwhile is left for later");
+                tracing::warn!(
+                    error,
+                    "a removal that was asked for meanwhile is left for later"
+                );
             }
         }
     }
 
-    async fn bury_one(&self, tombstones: &Tombstones, request: Request, ipam: bool) -> Result<(), String> {
+    async fn bury_one(
+        &self,
+        tombstones: &Tombstones,
+        request: Request,
+        ipam: bool,
+    ) -> Result<(), String> {
         let pod = self.pod(&request).map_err(|error| error.msg)?;
         let mut pause = Duration::from_millis(200);
         while let Err(error) = self.attachments.remove(&pod).await {
@@ -62,12 +80,17 @@ impl Server {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        tombstones.remove(&request, ipam).map_err(|error| chain(&error))
+        tombstones
+            .remove(&request, ipam)
+            .map_err(|error| chain(&error))
     }
 
     fn pod(&self, request: &Request) -> Result<Pod, CniError> {
-        let arguments: BTreeMap<String, String> =
-            request.args.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let arguments: BTreeMap<String, String> = request
+            .args
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
         let facts = self.attachments.facts.borrow().clone();
         let mut pod = Pod::read(
             &request.network.raw,
@@ -86,34 +109,61 @@ impl Server {
 
 #[async_trait]
 impl Agent for Server {
-    async fn add(&self, request: Request, netns: OwnedFd, _: Caller) -> Result<AddResult, CniError> {
+    async fn add(
+        &self,
+        request: Request,
+        netns: OwnedFd,
+        _: Caller,
+    ) -> Result<AddResult, CniError> {
         let pod = self.pod(&request)?;
-        let mtu = request.network.raw["mtu"].as_u64().and_then(|mtu| u32::try_from(mtu).ok()).filter(|mtu| *mtu > 0);
+        let mtu = request.network.raw["mtu"]
+            .as_u64()
+            .and_then(|mtu| u32::try_from(mtu).ok())
+            .filter(|mtu| *mtu > 0);
         let deadline = Instant::now() + request.deadline;
-        let added = self.attachments.add(&pod, netns, mtu, deadline).await.map_err(|error| refuse(&pod, &error))?;
+        let added = self
+            .attachments
+            .add(&pod, netns, mtu, deadline)
+            .await
+            .map_err(|error| refuse(&pod, &error))?;
         Ok(result(&request, &added))
     }
 
     async fn del(&self, request: Request, _: Option<OwnedFd>) -> Result<(), CniError> {
         let pod = self.pod(&request)?;
-        self.attachments.remove(&pod).await.map_err(|error| refuse(&pod, &error))
+        self.attachments
+            .remove(&pod)
+            .await
+            .map_err(|error| refuse(&pod, &error))
     }
 
     async fn check(&self, request: Request, netns: OwnedFd) -> Result<(), CniError> {
         let pod = self.pod(&request)?;
-        let differences = self.attachments.check(&pod, netns).await.map_err(|error| refuse(&pod, &error))?;
+        let differences = self
+            .attachments
+            .check(&pod, netns)
+            .await
+            .map_err(|error| refuse(&pod, &error))?;
         if differences.is_empty() {
             return Ok(());
         }
-        Err(CniError::new(CniError::FIRST_OWN, format!("{} is not as it was made", pod.name))
-            .with_details(differences.join("; ")))
+        Err(CniError::new(
+            CniError::FIRST_OWN,
+            format!("{} is not as it was made", pod.name),
+        )
+        .with_details(differences.join("; ")))
     }
 
     async fn gc(&self, request: NetworkRequest) -> Result<(), CniError> {
         let keep = request
             .keep
             .iter()
-            .map(|one| (one.container_id.as_str().to_owned(), one.ifname.as_str().to_owned()))
+            .map(|one| {
+                (
+                    one.container_id.as_str().to_owned(),
+                    one.ifname.as_str().to_owned(),
+                )
+            })
             .collect();
         self.attachments
             .collect(request.network.name.as_str(), &keep)
@@ -126,30 +176,53 @@ impl Agent for Server {
         if facts.ready {
             return Ok(());
         }
-        Err(CniError::new(CniError::PLUGIN_NOT_AVAILABLE, "the node agent is not ready")
-            .with_details(facts.reasons.join("; ")))
+        Err(CniError::new(
+            CniError::PLUGIN_NOT_AVAILABLE,
+            "the node agent is not ready",
+        )
+        .with_details(facts.reasons.join("; ")))
     }
 
     async fn ipam_add(&self, request: Request, _: Caller) -> Result<AddResult, CniError> {
         let pod = self.pod(&request)?;
-        let addresses = self.attachments.lend(&pod).await.map_err(|error| refuse(&pod, &error))?;
-        Ok(addresses.into_iter().fold(AddResult::new(), |result, address| {
-            result.ip(IpConfig::new(IpNetwork::from(address)))
-        }))
+        let addresses = self
+            .attachments
+            .lend(&pod)
+            .await
+            .map_err(|error| refuse(&pod, &error))?;
+        Ok(addresses
+            .into_iter()
+            .fold(AddResult::new(), |result, address| {
+                result.ip(IpConfig::new(IpNetwork::from(address)))
+            }))
     }
 
     async fn ipam_del(&self, request: Request) -> Result<(), CniError> {
         let pod = self.pod(&request)?;
-        self.attachments.take_back(&pod).await.map_err(|error| refuse(&pod, &error))
+        self.attachments
+            .take_back(&pod)
+            .await
+            .map_err(|error| refuse(&pod, &error))
     }
 
     async fn ipam_check(&self, request: Request) -> Result<(), CniError> {
         let pod = self.pod(&request)?;
-        let held = self.attachments.held(&pod).await.map_err(|error| refuse(&pod, &error))?;
-        let before = request.network.prev_result.map(|result| result.ips).unwrap_or_default();
+        let held = self
+            .attachments
+            .held(&pod)
+            .await
+            .map_err(|error| refuse(&pod, &error))?;
+        let before = request
+            .network
+            .prev_result
+            .map(|result| result.ips)
+            .unwrap_or_default();
         match before.iter().find(|ip| !held.contains(&ip.address.ip())) {
             None if !held.is_empty() => Ok(()),
-            None => Err(CniError::new(CniError::FIRST_OWN, "no address is held for the container")),
+            None => Err(CniError::new(
+                CniError::FIRST_OWN,
+                "no address is held for the container",
+            )),
             Some(ip) => {
                 let text = format!("{} is not held for the container", ip.address.ip());
                 Err(CniError::new(CniError::FIRST_OWN, text))
@@ -160,7 +233,11 @@ impl Agent for Server {
 
 fn refuse(pod: &Pod, error: &AttachmentError) -> CniError {
     let text = format!("{}/{}: {error}", pod.namespace, pod.name);
-    if error.is_transient() { CniError::try_again(text) } else { CniError::new(CniError::FIRST_OWN, text) }
+    if error.is_transient() {
+        CniError::try_again(text)
+    } else {
+        CniError::new(CniError::FIRST_OWN, text)
+    }
 }
 
 /// The node's end, the pod's end, and the addresses on the latter.

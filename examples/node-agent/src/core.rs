@@ -55,6 +55,8 @@ pub(crate) struct Fixed {
     pub(crate) uplink: Option<Uplink>,
     /// Felix's parameters from file and environment: they win over the datastore's.
     pub(crate) felix: BTreeMap<String, String>,
+    /// The AS that the speaker was started with.
+    pub(crate) as_number: u32,
     /// Ports of the agent that pods never reach.
     pub(crate) closed: Vec<(ocicat_dataplane::state::Protocol, u16)>,
 }
@@ -100,7 +102,11 @@ impl Core {
             graph: Graph::new(&fixed.node),
             fixed,
             state: State::default(),
-            touched: Touched { network: true, peers: true, originations: true },
+            touched: Touched {
+                network: true,
+                peers: true,
+                originations: true,
+            },
             policy_touched: true,
             learned: BTreeMap::new(),
             adopted,
@@ -131,7 +137,11 @@ impl Core {
     /// Takes an object in; one that does not decode leaves its last good version in force and is reported.
     pub(crate) fn put(&mut self, object: &Object) {
         let (pods, blocks) = (self.world.pod_count(), self.world.own_blocks.clone());
-        match self.world.put(object).and_then(|touched| self.put_policy(object).map(|()| touched)) {
+        match self
+            .world
+            .put(object)
+            .and_then(|touched| self.put_policy(object).map(|()| touched))
+        {
             Ok(touched) => {
                 self.problems.remove(&object.key());
                 self.touched.add(touched);
@@ -142,7 +152,8 @@ impl Core {
             self.events.publish("block-claimed", &[("block", block)]);
         }
         if self.world.pod_count() != pods {
-            self.events.publish("endpoint-added", &[("endpoint", &object.name)]);
+            self.events
+                .publish("endpoint-added", &[("endpoint", &object.name)]);
         }
         self.saw(object.kind, object.revision);
     }
@@ -155,7 +166,8 @@ impl Core {
         self.delete_policy(key);
         self.problems.remove(key);
         if self.world.pod_count() != pods {
-            self.events.publish("endpoint-removed", &[("endpoint", &key.name)]);
+            self.events
+                .publish("endpoint-removed", &[("endpoint", &key.name)]);
         }
         self.saw(key.kind, revision);
     }
@@ -174,15 +186,24 @@ impl Core {
 
     /// BGP's best routes to a prefix changed; none means that it is gone.
     pub(crate) fn learn(&mut self, prefix: Prefix, hops: Vec<IpAddr>) {
-        let shown = hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let shown = hops
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ");
         let changed = if hops.is_empty() {
             self.learned.remove(&prefix).is_some()
         } else {
             self.learned.insert(prefix, hops.clone()) != Some(hops)
         };
         if changed {
-            let event = if shown.is_empty() { "route-withdrawn" } else { "route-learned" };
-            self.events.publish(event, &[("prefix", &prefix), ("via", &shown)]);
+            let event = if shown.is_empty() {
+                "route-withdrawn"
+            } else {
+                "route-learned"
+            };
+            self.events
+                .publish(event, &[("prefix", &prefix), ("via", &shown)]);
             self.touched.network = true;
         }
     }
@@ -205,7 +226,11 @@ impl Core {
 
     /// Next hops that need the kernel's answer.
     pub(crate) fn to_resolve(&self) -> BTreeSet<IpAddr> {
-        self.unresolved.iter().chain(self.gateways.keys()).copied().collect()
+        self.unresolved
+            .iter()
+            .chain(self.gateways.keys())
+            .copied()
+            .collect()
     }
 
     /// Brings the desired state up to date with what is known, and hands it on when it changed.
@@ -247,7 +272,10 @@ impl Core {
             gateways: &self.gateways,
         });
         for (key, route) in &self.adopted {
-            network.routes.entry(key.clone()).or_insert_with(|| route.clone());
+            network
+                .routes
+                .entry(key.clone())
+                .or_insert_with(|| route.clone());
         }
         self.unresolved = std::mem::take(&mut network.unresolved);
         let mut changed = replace(&mut self.state.links, network.links);
@@ -261,7 +289,8 @@ impl Core {
         self.notes.clear();
         let action = self.felix("defaultEndpointToHostAction");
         let action = crate::host::endpoint_to_host(action.as_deref()).unwrap_or_else(|problem| {
-            self.notes.push(format!("FelixConfiguration: {problem}; Drop is in force"));
+            self.notes
+                .push(format!("FelixConfiguration: {problem}; Drop is in force"));
             ocicat_dataplane::state::EndpointToHost::Drop
         });
         let rules = crate::host::rules(&self.world.pools, action, &self.fixed.closed);
@@ -275,7 +304,11 @@ impl Core {
 
     /// A Felix parameter: environment and file before the datastore.
     fn felix(&self, name: &str) -> Option<String> {
-        self.fixed.felix.get(&name.to_ascii_lowercase()).cloned().or_else(|| self.world.felix(name))
+        self.fixed
+            .felix
+            .get(&name.to_ascii_lowercase())
+            .cloned()
+            .or_else(|| self.world.felix(name))
     }
 
     fn problem(&mut self, object: &Object, error: &StoreError) {
@@ -290,7 +323,8 @@ impl Core {
             Ok(report) => {
                 self.failures = report.failed.iter().map(ToString::to_string).collect();
                 if report.changed > 0 {
-                    self.events.publish("policy-applied", &[("changed", &report.changed)]);
+                    self.events
+                        .publish("policy-applied", &[("changed", &report.changed)]);
                 }
                 self.applied = self.applied.max(applied.generation);
             }
@@ -303,7 +337,9 @@ impl Core {
     /// How long the core may sleep: until the next wait runs out.
     pub(crate) fn deadline(&self) -> Instant {
         let hour = Instant::now() + Duration::from_secs(3600);
-        self.waits.next_limit().map_or(hour, |limit| limit.min(hour))
+        self.waits
+            .next_limit()
+            .map_or(hour, |limit| limit.min(hour))
     }
 }
 

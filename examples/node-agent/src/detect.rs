@@ -89,7 +89,9 @@ pub fn choose(
 ) -> Result<(IpNetwork, String), DetectError> {
     let usual = |interface: &Interface| interface.up && !interface.is_virtual();
     let named = |names: &[String], interface: &Interface| {
-        names.iter().any(|name| interface.name.as_str().starts_with(name.as_str()))
+        names
+            .iter()
+            .any(|name| interface.name.as_str().starts_with(name.as_str()))
     };
     for interface in interfaces {
         for address in &interface.addresses {
@@ -145,7 +147,10 @@ mod tests {
     fn host() -> Vec<Interface> {
         let interface = |name: &str, addresses: &[&str]| {
             let mut interface = Interface::new(1, name.parse().unwrap());
-            interface.addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            interface.addresses = addresses
+                .iter()
+                .map(|address| address.parse().unwrap())
+                .collect();
             interface
         };
         vec![

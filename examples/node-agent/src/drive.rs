@@ -42,7 +42,9 @@ pub(crate) async fn drive(
             continue;
         }
         let outcome = dataplane.apply(&state).await;
-        let complete = outcome.as_ref().is_ok_and(ocicat_dataplane::Report::is_complete);
+        let complete = outcome
+            .as_ref()
+            .is_ok_and(ocicat_dataplane::Report::is_complete);
         retry = (!complete).then(|| {
             let pause = retry.map_or(RETRY, |(_, pause)| (pause * 2).min(RETRY * 100));
             (Instant::now() + pause, pause)
@@ -54,10 +56,20 @@ pub(crate) async fn drive(
         }
         let outcome = outcome.map_err(|error| {
             let error = chain(&error);
-            tracing::error!(error, "the kernel could not be brought to the desired state");
+            tracing::error!(
+                error,
+                "the kernel could not be brought to the desired state"
+            );
             error
         });
-        if reports.send(Applied { generation, outcome }).await.is_err() {
+        if reports
+            .send(Applied {
+                generation,
+                outcome,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
     }

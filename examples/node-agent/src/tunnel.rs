@@ -17,7 +17,12 @@ use crate::facts::Facts;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Keeps the address in step with the pools, until the sender of facts is gone.
-pub(crate) async fn follow(store: Store, ipam: Arc<Ipam>, node: String, mut facts: watch::Receiver<Arc<Facts>>) {
+pub(crate) async fn follow(
+    store: Store,
+    ipam: Arc<Ipam>,
+    node: String,
+    mut facts: watch::Receiver<Arc<Facts>>,
+) {
     let mut done: Option<Vec<String>> = None;
     let mut retry = Duration::from_millis(200);
     loop {
@@ -26,7 +31,10 @@ pub(crate) async fn follow(store: Store, ipam: Arc<Ipam>, node: String, mut fact
             match ensure(&store, &ipam, &node).await {
                 Ok(()) => (done, retry) = (wanted, Duration::from_millis(200)),
                 Err(error) => {
-                    tracing::warn!(error = chain(&*error), "no address for the VXLAN device yet; tried again");
+                    tracing::warn!(
+                        error = chain(&*error),
+                        "no address for the VXLAN device yet; tried again"
+                    );
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(Duration::from_secs(30));
                     continue;
@@ -40,7 +48,9 @@ pub(crate) async fn follow(store: Store, ipam: Arc<Ipam>, node: String, mut fact
 }
 
 async fn ensure(store: &Store, ipam: &Ipam, node: &str) -> Result<(), Failure> {
-    let Some(object) = store.get::<Node>(node).await? else { return Ok(()) };
+    let Some(object) = store.get::<Node>(node).await? else {
+        return Ok(());
+    };
     let handle = HandleId::from(format!("vxlan-tunnel-addr-{node}").as_str());
     let pools = pools(store, &object).await?;
     let held = ipam.addresses_of(&handle).await?;
@@ -54,8 +64,13 @@ async fn ensure(store: &Store, ipam: &Ipam, node: &str) -> Result<(), Failure> {
             assign(ipam, node, &handle, &pools).await?
         }
     };
-    let (text, mac) = (address.map(|one| one.to_string()), address.map(|_| names::vtep_mac(node).to_string()));
-    if object.spec.ipv4_vxlan_tunnel_addr == text && object.spec.vxlan_tunnel_mac_addr.is_some() == mac.is_some() {
+    let (text, mac) = (
+        address.map(|one| one.to_string()),
+        address.map(|_| names::vtep_mac(node).to_string()),
+    );
+    if object.spec.ipv4_vxlan_tunnel_addr == text
+        && object.spec.vxlan_tunnel_mac_addr.is_some() == mac.is_some()
+    {
         return Ok(());
     }
     store
@@ -80,7 +95,10 @@ async fn assign(
     }
     let request = AssignRequest::new(Owner::host(node), handle.as_str())
         .v4(1)
-        .pools(Family::V4, pools.iter().map(|(name, _)| PoolRef::Name(name.clone())))
+        .pools(
+            Family::V4,
+            pools.iter().map(|(name, _)| PoolRef::Name(name.clone())),
+        )
         .intended_use(Use::Tunnel)
         .attribute("node", node)
         .attribute("type", "vxlanTunnelAddress");
@@ -89,15 +107,26 @@ async fn assign(
 }
 
 /// Enabled IPv4 pools with VXLAN that select this node and allow tunnels.
-async fn pools(store: &Store, node: &Node) -> Result<Vec<(String, ipnetwork::IpNetwork)>, StoreError> {
+async fn pools(
+    store: &Store,
+    node: &Node,
+) -> Result<Vec<(String, ipnetwork::IpNetwork)>, StoreError> {
     let selects = |pool: &IpPool| match pool.spec.node_selector.as_deref() {
         None | Some("") => true,
-        Some(text) => text.parse().is_ok_and(|selector: Selector| selector.matches(&node.metadata.labels)),
+        Some(text) => text
+            .parse()
+            .is_ok_and(|selector: Selector| selector.matches(&node.metadata.labels)),
     };
     let tunnels = |pool: &IpPool| {
-        pool.spec.allowed_uses.is_empty() || pool.spec.allowed_uses.iter().any(|one| one == "Tunnel")
+        pool.spec.allowed_uses.is_empty()
+            || pool.spec.allowed_uses.iter().any(|one| one == "Tunnel")
     };
-    let vxlan = |pool: &IpPool| pool.spec.vxlan_mode.as_deref().is_some_and(|mode| !matches!(mode, "" | "Never"));
+    let vxlan = |pool: &IpPool| {
+        pool.spec
+            .vxlan_mode
+            .as_deref()
+            .is_some_and(|mode| !matches!(mode, "" | "Never"))
+    };
     let listed = store.list::<IpPool>().await?;
     Ok(listed
         .iter()

@@ -37,9 +37,9 @@ pub(crate) enum AttachmentError {
     #[error("{first}; and while undoing: {then}")]
     Undoing {
         /// What happened first.
-        first: Box<AttachmentError>,
+        first: Box<Self>,
         /// What happened then.
-        then: Box<AttachmentError>,
+        then: Box<Self>,
     },
 }
 

@@ -30,16 +30,29 @@ impl Attachments {
 
     /// The addresses that are held for a pod.
     pub(crate) async fn held(&self, pod: &Pod) -> Result<Vec<IpAddr>, AttachmentError> {
-        Ok(self.ipam.addresses_of(&pod.handle().as_str().into()).await?)
+        Ok(self
+            .ipam
+            .addresses_of(&pod.handle().as_str().into())
+            .await?)
     }
 
     /// What is not as [`add`](Self::add) made it: in the kernel, in the datastore, in the records of addresses.
-    pub(crate) async fn check(&self, pod: &Pod, namespace: OwnedFd) -> Result<Vec<String>, AttachmentError> {
+    pub(crate) async fn check(
+        &self,
+        pod: &Pod,
+        namespace: OwnedFd,
+    ) -> Result<Vec<String>, AttachmentError> {
         let name = pod.endpoint_name(&self.node);
-        let endpoint = self.store.get::<WorkloadEndpoint>((pod.namespace.as_str(), name.as_str())).await?;
+        let endpoint = self
+            .store
+            .get::<WorkloadEndpoint>((pod.namespace.as_str(), name.as_str()))
+            .await?;
         let own = endpoint.filter(|one| one.spec.container_id.as_deref() == Some(&pod.container));
         let Some(endpoint) = own else {
-            return Ok(vec![format!("WorkloadEndpoint {}/{name}: missing", pod.namespace)]);
+            return Ok(vec![format!(
+                "WorkloadEndpoint {}/{name}: missing",
+                pod.namespace
+            )]);
         };
         let addresses = addresses_of(&endpoint);
         let held = self.held(pod).await?;
@@ -50,9 +63,14 @@ impl Attachments {
             .collect();
         let alias = names::alias(&pod.container, &pod.interface);
         let mtu = self.facts.borrow().mtu;
-        let attachment = Attachment::new(namespace, LinkName::new(&*pod.interface)?, Self::host_link(pod), alias)
-            .addresses(addresses)
-            .mtu(mtu);
+        let attachment = Attachment::new(
+            namespace,
+            LinkName::new(&*pod.interface)?,
+            Self::host_link(pod),
+            alias,
+        )
+        .addresses(addresses)
+        .mtu(mtu);
         let attach = Arc::clone(&self.attach);
         let found = tokio::task::spawn_blocking(move || attach.check(&attachment)).await??;
         differences.extend(found.iter().map(ToString::to_string));
@@ -69,9 +87,16 @@ impl Attachments {
         let mut outcome = Ok(());
         for endpoint in &self.store.list::<WorkloadEndpoint>().await? {
             let spec = &endpoint.spec;
-            let Some(container) = spec.container_id.clone().filter(|_| spec.node == self.node) else { continue };
+            let Some(container) = spec.container_id.clone().filter(|_| spec.node == self.node)
+            else {
+                continue;
+            };
             let handle = pod::handle(network, &container);
-            let of_network = !self.ipam.addresses_of(&handle.as_str().into()).await?.is_empty();
+            let of_network = !self
+                .ipam
+                .addresses_of(&handle.as_str().into())
+                .await?
+                .is_empty();
             if !of_network || keep.contains(&(container.clone(), spec.endpoint.clone())) {
                 continue;
             }
@@ -79,7 +104,11 @@ impl Attachments {
             let gone = Pod {
                 orchestrator: if kubernetes { "k8s" } else { "cni" },
                 namespace: endpoint.metadata.namespace.clone().unwrap_or_default(),
-                name: spec.pod.clone().filter(|_| kubernetes).unwrap_or_else(|| container.clone()),
+                name: spec
+                    .pod
+                    .clone()
+                    .filter(|_| kubernetes)
+                    .unwrap_or_else(|| container.clone()),
                 container,
                 interface: spec.endpoint.clone(),
                 network: network.to_owned(),
@@ -92,7 +121,9 @@ impl Attachments {
 
     /// Releases every address of a handle; none is fine.
     pub(super) async fn release(&self, handle: &str) -> Result<(), AttachmentError> {
-        self.ipam.release_handle(&handle.into(), SystemTime::now()).await?;
+        self.ipam
+            .release_handle(&handle.into(), SystemTime::now())
+            .await?;
         Ok(())
     }
 
@@ -106,7 +137,10 @@ impl Attachments {
         ];
         match results.into_iter().find_map(Result::err) {
             None => first,
-            Some(then) => AttachmentError::Undoing { first: Box::new(first), then: Box::new(then) },
+            Some(then) => AttachmentError::Undoing {
+                first: Box::new(first),
+                then: Box::new(then),
+            },
         }
     }
 }

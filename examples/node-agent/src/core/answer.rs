@@ -42,7 +42,12 @@ impl Core {
             ready: self.applied > 0,
             reasons: self.reasons(),
             peers: Vec::new(),
-            blocks: self.world.own_blocks.iter().map(ToString::to_string).collect(),
+            blocks: self
+                .world
+                .own_blocks
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             routes: self.state.routes.len(),
             endpoints: self.world.pod_count(),
             policies: self.state.policies.len(),
@@ -58,24 +63,38 @@ impl Core {
                 .filter(|kind| !self.listed.contains(kind))
                 .map(|kind: &Kind| kind.name())
                 .collect();
-            reasons.push(format!("not in sync with the datastore: {} not listed yet", missing.join(", ")));
+            reasons.push(format!(
+                "not in sync with the datastore: {} not listed yet",
+                missing.join(", ")
+            ));
         } else if self.applied == 0 {
             reasons.push("the first state is not in the kernel yet".to_owned());
         }
         reasons.extend(self.notes.iter().chain(&self.peer_problems).cloned());
         reasons.extend(self.problems.values().cloned());
+        reasons.extend(self.graph.problems().map(ToString::to_string));
         reasons.extend(self.failures.iter().cloned());
         reasons
     }
 
     fn vxlan_pools(&self) -> Vec<String> {
-        let vxlan = self.world.pools.iter().filter(|(_, pool)| pool.encapsulation.vxlan != When::Never);
-        vxlan.map(|(name, pool)| format!("{name} {} {}", pool.range, pool.disabled)).collect()
+        let vxlan = self
+            .world
+            .pools
+            .iter()
+            .filter(|(_, pool)| pool.encapsulation.vxlan != When::Never);
+        vxlan
+            .map(|(name, pool)| format!("{name} {} {}", pool.range, pool.disabled))
+            .collect()
     }
 
     /// What the largest tunnel in use leaves of the uplink's MTU.
     fn pod_mtu(&self) -> u32 {
-        let host = self.fixed.uplink.as_ref().map_or(mtu::FALLBACK, |uplink| uplink.mtu);
+        let host = self
+            .fixed
+            .uplink
+            .as_ref()
+            .map_or(mtu::FALLBACK, |uplink| uplink.mtu);
         let overheads = self.world.pools.values().flat_map(|pool| {
             let vxlan = (pool.encapsulation.vxlan != When::Never).then_some(mtu::VXLAN_OVERHEAD);
             let ipip = (pool.encapsulation.ipip != When::Never).then_some(mtu::IPIP_OVERHEAD);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use ocicat_dataplane::state::Hop;
-use ocicat_datastore::follow::{Event as StoreEvent, Follow};
+use ocicat_datastore::{Event as StoreEvent, Follow};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -40,7 +40,10 @@ impl Core {
         let mut release_at = Some(Instant::now() + ADOPTION);
         let mut announced_complete = false;
         loop {
-            let deadline = self.deadline().min(resolve_at).min(release_at.unwrap_or(resolve_at));
+            let deadline = self
+                .deadline()
+                .min(resolve_at)
+                .min(release_at.unwrap_or(resolve_at));
             tokio::select! {
                 biased;
                 _ = channels.shutdown.changed() => return channels.speaker,
@@ -52,7 +55,7 @@ impl Core {
                         self.speaker_event(event, &mut release_at);
                     }
                 }
-                Some(event) = next(&mut channels.follow) => {
+                event = channels.follow.next() => {
                     self.store_event(event);
                     self.drain(&mut channels.follow);
                 }
@@ -76,7 +79,7 @@ impl Core {
     fn store_event(&mut self, event: StoreEvent) {
         match event {
             StoreEvent::Put(object) => self.put(&object),
-            StoreEvent::Deleted { key, revision } => self.delete(&key, revision),
+            StoreEvent::Deleted(key, revision) => self.delete(&key, revision),
             StoreEvent::InSync { kind, revision } => self.listed(kind, revision),
             StoreEvent::Progress { kind, revision } => self.saw(kind, revision),
             StoreEvent::Disconnected { kind, error } => {
@@ -102,22 +105,29 @@ impl Core {
             SpeakerEvent::Best { prefix, hops } => self.learn(prefix, hops),
             SpeakerEvent::Up { peer } => self.events.publish("peer-up", &[("peer", &peer)]),
             SpeakerEvent::Down { peer, reason } => {
-                self.events.publish("peer-down", &[("peer", &peer), ("reason", &reason)]);
+                self.events
+                    .publish("peer-down", &[("peer", &peer), ("reason", &reason)]);
             }
             // A moment more for what is still in the channel behind this.
-            SpeakerEvent::Converged => *release_at = Some(Instant::now() + Duration::from_millis(100)),
+            SpeakerEvent::Converged => {
+                *release_at = Some(Instant::now() + Duration::from_millis(100))
+            }
         }
     }
 
     fn has_new_hops(&self) -> bool {
-        self.unresolved.iter().any(|hop| !self.gateways.contains_key(hop))
+        self.unresolved
+            .iter()
+            .any(|hop| !self.gateways.contains_key(hop))
     }
 
     /// The look-up is one netlink question each, tens of microseconds.
     fn resolve(&mut self, resolve: fn(IpAddr) -> Option<Hop>) {
         let wanted = self.to_resolve();
-        let found: BTreeMap<IpAddr, Hop> =
-            wanted.into_iter().filter_map(|address| Some((address, resolve(address)?))).collect();
+        let found: BTreeMap<IpAddr, Hop> = wanted
+            .into_iter()
+            .filter_map(|address| Some((address, resolve(address)?)))
+            .collect();
         self.unresolved.retain(|hop| found.contains_key(hop));
         self.resolved(found);
     }
@@ -128,11 +138,15 @@ impl Core {
             return;
         }
         if std::mem::take(&mut self.touched.originations) {
-            let wanted =
-                crate::originate::originations(&self.world.pools, &self.world.own_blocks, &self.world.pods());
+            let wanted = crate::originate::originations(
+                &self.world.pools,
+                &self.world.own_blocks,
+                &self.world.pods(),
+            );
             for prefix in wanted.difference(&self.announced) {
                 speaker.originate(*prefix).await;
-                self.events.publish("route-announced", &[("prefix", prefix)]);
+                self.events
+                    .publish("route-announced", &[("prefix", prefix)]);
             }
             for prefix in self.announced.difference(&wanted) {
                 speaker.withdraw(*prefix).await;
@@ -150,6 +164,7 @@ impl Core {
                 tracing::warn!(problem, "a BGP session is left out");
             }
             self.peer_problems = plan.problems;
+            self.check_own_as();
             speaker.set_peers(&self.peers, &plan.wanted).await;
             self.peers = plan.wanted;
         }
@@ -158,9 +173,35 @@ impl Core {
         }
     }
 
+    /// The speaker keeps the AS that it was started with; another one needs a restart, which loses no packet.
+    fn check_own_as(&mut self) {
+        let stated = self
+            .world
+            .bgp_nodes
+            .get(&self.fixed.node)
+            .and_then(|node| node.as_number);
+        let cluster = self
+            .world
+            .bgp_configuration()
+            .and_then(|one| one.spec.as_number.as_ref());
+        let wanted = stated
+            .or(cluster.map(|number| number.0))
+            .unwrap_or(crate::peers::DEFAULT_AS);
+        if wanted != self.fixed.as_number {
+            let running = self.fixed.as_number;
+            self.peer_problems.push(format!(
+                "the node's AS is {wanted} now, the agent runs with {running}: restart it"
+            ));
+        }
+    }
+
     async fn question(&mut self, question: Question, speaker: &Speaker) {
         match question {
-            Question::Wait { objects, limit, answer } => {
+            Question::Wait {
+                objects,
+                limit,
+                answer,
+            } => {
                 self.waits.add(objects, limit, answer);
                 self.answer_waits();
             }
@@ -174,8 +215,4 @@ impl Core {
             }
         }
     }
-}
-
-async fn next(follow: &mut Follow) -> Option<StoreEvent> {
-    std::future::poll_fn(|context| std::pin::Pin::new(&mut *follow).poll_next(context)).await
 }
