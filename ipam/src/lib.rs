@@ -45,6 +45,6 @@ pub use self::store::{
     Audience, IpamStore, Listing, MemoryStore, Record, RecordKey, Revision, Stored, Unreadable,
     Write,
 };
-pub use self::strategy::{Ask, BlockAffine, Step, Strategy, start_index};
+pub use self::strategy::{Ask, BlockAffine, Rehearsal, Step, Strategy, rehearse, start_index};
 pub use self::timestamp::{Timestamp, TimestampError};
 pub use self::view::{Refusal, View};

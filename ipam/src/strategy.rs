@@ -1,8 +1,10 @@
 use crate::{AssignRequest, Family, Ordinal, Pool, Prefix, Reason, View};
 
 mod block_affine;
+mod rehearse;
 
 pub use self::block_affine::{BlockAffine, start_index};
+pub use self::rehearse::{Rehearsal, rehearse};
 
 /// What is still wanted of one family of a request, and from which pools.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,8 @@ pub enum Step {
 ///
 /// The allocator asks for a step, [checks](View::check) it, does it, and asks again with what it found, until nothing
 /// is missing or the strategy stops. A step that breaks a rule ends the request with [`Reason::Refused`]: a strategy
-/// can waste addresses, and cannot give one away twice.
+/// can waste addresses, and cannot give one away twice. [`rehearse`] runs it without a store, and the `strategy_kit` of
+/// the feature `testing` says whether it holds its end.
 ///
 /// ```
 /// use ocicat_ipam::{Ask, Reason, Step, Strategy, View};

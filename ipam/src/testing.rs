@@ -1,10 +1,17 @@
-//! What tests of programs on this crate need: an executor without a runtime.
+//! What tests of programs on this crate need (feature `testing`): an executor without a runtime, a store that fails on
+//! demand, and the kit that a strategy must pass.
+
+mod dice;
+mod kit;
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+
+pub use self::dice::Dice;
+pub use self::kit::{Fault, KitFailure, KitOptions, strategy_kit, strategy_kit_with};
 
 struct Unpark(Thread);
 

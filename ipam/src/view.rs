@@ -199,6 +199,12 @@ impl View {
         &self.config
     }
 
+    /// The ranges from which nothing is assigned.
+    #[must_use]
+    pub fn reservations(&self) -> &[Prefix] {
+        &self.reservations
+    }
+
     /// A block that is known.
     #[must_use]
     pub fn block(&self, cidr: &Prefix) -> Option<&Block> {
