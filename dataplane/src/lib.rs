@@ -17,6 +17,7 @@ mod report;
 pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod verdict;
 
 pub use attach::{Attach, AttachError, Attached, Attachment, Detachment, Difference};
 pub use dataplane::Dataplane;

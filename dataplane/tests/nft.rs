@@ -7,5 +7,9 @@
 mod adopt;
 #[path = "nft/lab.rs"]
 mod lab;
+#[path = "nft/random.rs"]
+mod random;
 #[path = "nft/shape.rs"]
 mod shape;
+#[path = "nft/wire.rs"]
+mod wire;

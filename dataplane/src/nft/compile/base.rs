@@ -244,6 +244,9 @@ fn connections() -> Vec<Rule> {
 fn forward(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
     let mut rules = Vec::new();
     if !base.endpoints.is_empty() {
+        let mut open = vec![Statement::State(state::ESTABLISHED | state::RELATED)];
+        open.extend(accept());
+        rules.push(Rule::new(open, "open connections"));
         let links = links(base, output, Field::InLink, "forward-in");
         rules.push(Rule::new(vec![Statement::jump(&links)], ""));
     }

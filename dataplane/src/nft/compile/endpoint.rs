@@ -122,6 +122,7 @@ fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
             ));
         }
     }
+    rules.push(counted(Verdict::Drop, "the source is not the pod's"));
     let chain = name("sources", link.as_str());
     output
         .elements

@@ -1,0 +1,255 @@
+//! Packets on the wire: pods with real links, raw packets between them, and who got which.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, recv,
+    sendto, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use ocicat_dataplane::state::Protocol;
+use ocicat_dataplane::verdict::Packet;
+
+use crate::lab::{inside, namespace, run};
+
+/// A namespace behind a link of the node, with one address of each family.
+pub(crate) struct End {
+    pub(crate) namespace: Arc<OwnedFd>,
+    pub(crate) v4: Ipv4Addr,
+    pub(crate) v6: Ipv6Addr,
+    raw: [OwnedFd; 2],
+    seen: OwnedFd,
+}
+
+/// The traffic class of the tests' own packets.
+const CLASS: u8 = 0x28;
+
+/// The port that nothing in the tests' policies closes, and the address family's last word: when a packet to it has
+/// arrived, all before it have arrived or been dropped.
+pub(crate) const MARKER: u16 = 9;
+
+impl End {
+    /// Connects a new namespace to the node by the link `name`.
+    pub(crate) fn new(name: &str, v4: &str, v6: &str) -> Self {
+        let namespace = namespace();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        run(&format!(
+            "ip link add {name} address ee:ee:ee:ee:ee:ee type veth peer name eth0"
+        ));
+        run(&format!("ip link set eth0 netns {path}"));
+        run(&format!("ip link set {name} up"));
+        let (raw, seen) = inside(&namespace, || {
+            for line in [
+                "ip link set lo up".to_owned(),
+                "sysctl -qw net.ipv6.conf.eth0.accept_dad=0".to_owned(),
+                "ip link set eth0 up".to_owned(),
+                format!("ip addr add {v4}/32 dev eth0"),
+                format!("ip addr add {v6}/128 dev eth0 nodad"),
+                "ip route add 169.254.1.1 dev eth0".to_owned(),
+                "ip route add default via 169.254.1.1".to_owned(),
+                "ip neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0".to_owned(),
+                "ip neigh add fe80::1 lladdr ee:ee:ee:ee:ee:ee dev eth0".to_owned(),
+                "ip route add default via fe80::1 dev eth0".to_owned(),
+            ] {
+                run(&line);
+            }
+            let raw = [AddressFamily::Inet, AddressFamily::Inet6].map(|family| {
+                socket(
+                    family,
+                    SockType::Raw,
+                    SockFlag::SOCK_CLOEXEC,
+                    SockProtocol::Raw,
+                )
+                .unwrap()
+            });
+            let seen = socket(
+                AddressFamily::Packet,
+                SockType::Datagram,
+                SockFlag::SOCK_CLOEXEC,
+                SockProtocol::EthAll,
+            )
+            .unwrap();
+            (raw, seen)
+        });
+        let patience = TimeVal::seconds(10);
+        setsockopt(&seen, sockopt::ReceiveTimeout, &patience).unwrap();
+        setsockopt(&seen, sockopt::RcvBufForce, &(8 << 20)).ok();
+        // Neighbours are known: nothing in these tests waits for ARP.
+        let mac = inside(&namespace, || run("cat /sys/class/net/eth0/address"));
+        run(&format!("ip route add {v4}/32 dev {name}"));
+        run(&format!("ip -6 route add {v6}/128 dev {name}"));
+        for address in [v4, v6] {
+            run(&format!(
+                "ip neigh add {address} lladdr {} dev {name}",
+                mac.trim()
+            ));
+        }
+        let (v4, v6) = (v4.parse().unwrap(), v6.parse().unwrap());
+        Self {
+            namespace,
+            v4,
+            v6,
+            raw,
+            seen,
+        }
+    }
+
+    pub(crate) fn address(&self, v4: bool) -> IpAddr {
+        if v4 { self.v4.into() } else { self.v6.into() }
+    }
+
+    /// Sends a packet with a number, from whatever source it says.
+    pub(crate) fn send(&self, packet: &Packet, number: u16) {
+        self.send_bytes(packet.destination, &bytes(packet, number));
+    }
+
+    /// Sends a whole packet.
+    pub(crate) fn send_bytes(&self, destination: IpAddr, bytes: &[u8]) {
+        let [v4, v6] = &self.raw;
+        let sent = match destination {
+            IpAddr::V4(to) => {
+                let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
+                sendto(v4.as_raw_fd(), bytes, &to, MsgFlags::empty())
+            }
+            IpAddr::V6(to) => {
+                let to = SockaddrIn6::from(SocketAddrV6::new(to, 0, 0, 0));
+                sendto(v6.as_raw_fd(), bytes, &to, MsgFlags::empty())
+            }
+        };
+        assert_eq!(sent, Ok(bytes.len()));
+    }
+
+    /// The numbers of the packets that arrived since the last call, up to the marker of that number.
+    pub(crate) fn received(&self, marker: u16) -> Vec<u16> {
+        let mut numbers = Vec::new();
+        let mut buffer = [0; 2048];
+        loop {
+            let length = recv(self.seen.as_raw_fd(), &mut buffer, MsgFlags::empty())
+                .unwrap_or_else(|errno| panic!("marker {marker} did not arrive: {errno}"));
+            let Some(number) = number_of(&buffer[..length], self) else {
+                continue;
+            };
+            if number == marker {
+                return numbers;
+            }
+            numbers.push(number);
+        }
+    }
+}
+
+/// The number in a packet for this end; `None` for what the end itself sends, and for ARP.
+fn number_of(bytes: &[u8], end: &End) -> Option<u16> {
+    match bytes.first()? >> 4 {
+        4 if bytes.get(16..20)? == end.v4.octets() && *bytes.get(1)? == CLASS => {
+            Some(u16::from_be_bytes([*bytes.get(4)?, *bytes.get(5)?]))
+        }
+        6 if bytes.get(24..40)? == end.v6.octets() && *bytes.get(1)? == CLASS << 4 => {
+            Some(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))
+        }
+        _ => None,
+    }
+}
+
+/// The packet's bytes, its number in the identification field or the flow label.
+pub(crate) fn bytes(packet: &Packet, number: u16) -> Vec<u8> {
+    with_payload(packet, number, &transport(packet))
+}
+
+/// A packet with what follows the IP header given.
+pub(crate) fn with_payload(packet: &Packet, number: u16, payload: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    match (packet.source, packet.destination) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let length = u16::try_from(payload.len() + 20).unwrap();
+            all.extend([0x45, CLASS]);
+            all.extend(length.to_be_bytes());
+            all.extend(number.to_be_bytes());
+            // The kernel fills the checksum in.
+            all.extend([0, 0, 64, packet.protocol.0, 0, 0]);
+            all.extend(from.octets());
+            all.extend(to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            all.extend([0x60 | CLASS >> 4, CLASS << 4]);
+            all.extend(number.to_be_bytes());
+            all.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+            all.extend([packet.protocol.0, 64]);
+            all.extend(from.octets());
+            all.extend(to.octets());
+        }
+        _ => panic!("two families in one packet"),
+    }
+    all.extend(payload);
+    all
+}
+
+/// The header behind IP. Checksums are left out: the node does not look at them.
+pub(crate) fn transport(packet: &Packet) -> Vec<u8> {
+    let mut all = Vec::new();
+    if let Some((from, to)) = packet.ports {
+        all.extend(from.to_be_bytes());
+        all.extend(to.to_be_bytes());
+    }
+    match packet.protocol {
+        // A SYN without options.
+        Protocol::TCP => all.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]),
+        // The checksum of UDP-Lite is not optional, and here it is wrong.
+        Protocol::UDP | Protocol::UDPLITE => all.extend([0, 8, 0xff, 0xff]),
+        // INIT, with one stream each way.
+        Protocol::SCTP => {
+            all.extend([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20]);
+            all.extend([0, 0, 0, 1, 0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1]);
+        }
+        _ => {
+            let (kind, code) = packet.icmp.unwrap_or((0, 0));
+            // Each is a connection of its own.
+            static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
+            let [a, b] = IDENTIFIER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+            all.extend([kind, code, 0, 0, a, b, 0, 1]);
+        }
+    }
+    all
+}
+
+/// The node's own settings: it forwards, and does not look at checksums.
+pub(crate) fn forwarding() {
+    for setting in [
+        "net.ipv4.ip_forward=1",
+        "net.ipv6.conf.all.forwarding=1",
+        "net.ipv4.conf.all.rp_filter=0",
+        "net.ipv4.conf.default.rp_filter=0",
+        "net.ipv6.conf.default.accept_dad=0",
+    ] {
+        run(&format!("sysctl -qw {setting}"));
+    }
+}
+
+/// After the table is there: connection tracking takes packets without checksums.
+pub(crate) fn careless() {
+    run("sysctl -qw net.netfilter.nf_conntrack_checksum=0");
+}
+
+/// Sends a packet as the node itself.
+pub(crate) fn from_node(packet: &Packet, number: u16) {
+    let family = AddressFamily::Inet;
+    let raw = socket(
+        family,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::Raw,
+    )
+    .unwrap();
+    let IpAddr::V4(to) = packet.destination else {
+        panic!("the node sends IPv4 only");
+    };
+    let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
+    let bytes = bytes(packet, number);
+    assert_eq!(
+        sendto(raw.as_raw_fd(), &bytes, &to, MsgFlags::empty()),
+        Ok(bytes.len())
+    );
+}
+
