@@ -104,6 +104,8 @@ pub struct Peer {
     pub kind: String,
     /// The session's state (RFC 4271, section 8.2.2).
     pub state: String,
+    /// Whether routes are exchanged.
+    pub established: bool,
     /// Seconds since the state was entered.
     pub since_s: f64,
     /// The last error, in words.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::control::Question;
 use crate::events::Events;
 use crate::facts::Facts;
-use crate::network::{self, Inputs, Uplink};
+use crate::network::{self, Inputs, Learned, Uplink};
 use crate::peers::WantedPeer;
 use crate::world::{KINDS, Touched, World};
 
@@ -69,7 +69,7 @@ pub(crate) struct Core {
     state: State,
     touched: Touched,
     policy_touched: bool,
-    learned: BTreeMap<Prefix, Vec<IpAddr>>,
+    learned: BTreeMap<Prefix, Learned>,
     adopted: BTreeMap<RouteKey, ocicat_dataplane::state::Route>,
     gateways: BTreeMap<IpAddr, Hop>,
     unresolved: BTreeSet<IpAddr>,
@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// BGP's best routes to a prefix changed; none means that it is gone.
-    pub(crate) fn learn(&mut self, prefix: Prefix, hops: Vec<IpAddr>) {
+    pub(crate) fn learn(&mut self, prefix: Prefix, hops: Vec<IpAddr>, external: bool) {
         let shown = hops
             .iter()
             .map(ToString::to_string)
@@ -194,7 +194,8 @@ impl Core {
         let changed = if hops.is_empty() {
             self.learned.remove(&prefix).is_some()
         } else {
-            self.learned.insert(prefix, hops.clone()) != Some(hops)
+            let learned = Learned { hops, external };
+            self.learned.insert(prefix, learned.clone()) != Some(learned)
         };
         if changed {
             let event = if shown.is_empty() {

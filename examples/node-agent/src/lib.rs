@@ -13,6 +13,7 @@ pub mod detect;
 mod drive;
 pub mod events;
 pub mod facts;
+mod filters;
 pub mod host;
 pub mod network;
 pub mod originate;

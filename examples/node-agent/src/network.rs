@@ -55,6 +55,15 @@ pub struct Uplink {
     pub mtu: u32,
 }
 
+/// What BGP peers say about a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// The best next hops.
+    pub hops: Vec<IpAddr>,
+    /// Whether it came from a peer outside the cluster. What nodes announce is only believed inside pools.
+    pub external: bool,
+}
+
 /// Everything that the plan depends on.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a> {
@@ -75,7 +84,7 @@ pub struct Inputs<'a> {
     /// The addresses of pods on this node, and their links.
     pub pods: &'a BTreeMap<IpAddr, LinkName>,
     /// What BGP peers announce: the best next hops of each prefix.
-    pub learned: &'a BTreeMap<Prefix, Vec<IpAddr>>,
+    pub learned: &'a BTreeMap<Prefix, Learned>,
     /// How the kernel reaches next hops that are no neighbours.
     pub gateways: &'a BTreeMap<IpAddr, Hop>,
 }
@@ -215,14 +224,15 @@ impl Network {
     }
 
     fn learned_routes(&mut self, inputs: &Inputs<'_>) {
-        for (prefix, hops) in inputs.learned {
+        for (prefix, learned) in inputs.learned {
             let pool = pool_of(inputs.pools, *prefix);
             let from_store = pool.is_some_and(|pool| pool.encapsulation.vxlan != When::Never);
-            if from_store || self.routes.contains_key(&RouteKey::main(*prefix)) {
+            let astray = pool.is_none() && !learned.external;
+            if from_store || astray || self.routes.contains_key(&RouteKey::main(*prefix)) {
                 continue;
             }
             let encapsulation = pool.map(|pool| pool.encapsulation).unwrap_or_default();
-            for hop in hops {
+            for hop in &learned.hops {
                 match toward(encapsulation, &inputs.own.addresses, *hop) {
                     Toward::Ipip => {
                         if let Ok(link) = names::link(names::IPIP_LINK) {

@@ -102,7 +102,11 @@ impl Core {
 
     fn speaker_event(&mut self, event: SpeakerEvent, release_at: &mut Option<Instant>) {
         match event {
-            SpeakerEvent::Best { prefix, hops } => self.learn(prefix, hops),
+            SpeakerEvent::Best {
+                prefix,
+                hops,
+                external,
+            } => self.learn(prefix, hops, external),
             SpeakerEvent::Up { peer } => self.events.publish("peer-up", &[("peer", &peer)]),
             SpeakerEvent::Down { peer, reason } => {
                 self.events
@@ -144,12 +148,12 @@ impl Core {
                 &self.world.pods(),
             );
             for prefix in wanted.difference(&self.announced) {
-                speaker.originate(*prefix).await;
+                speaker.originate(*prefix);
                 self.events
                     .publish("route-announced", &[("prefix", prefix)]);
             }
             for prefix in self.announced.difference(&wanted) {
-                speaker.withdraw(*prefix).await;
+                speaker.withdraw(*prefix);
             }
             self.announced = wanted;
         }
@@ -169,7 +173,7 @@ impl Core {
             self.peers = plan.wanted;
         }
         if !std::mem::replace(announced_complete, true) {
-            speaker.originations_complete().await;
+            speaker.originations_complete();
         }
     }
 

@@ -9,7 +9,7 @@ struct Cluster {
     blocks: BTreeMap<Prefix, String>,
     borrowed: BTreeMap<IpAddr, String>,
     pods: BTreeMap<IpAddr, LinkName>,
-    learned: BTreeMap<Prefix, Vec<IpAddr>>,
+    learned: BTreeMap<Prefix, Learned>,
     gateways: BTreeMap<IpAddr, Hop>,
 }
 
@@ -68,6 +68,13 @@ impl Cluster {
             learned: &self.learned,
             gateways: &self.gateways,
         })
+    }
+}
+
+fn from_node(hop: &str) -> Learned {
+    Learned {
+        hops: vec![hop.parse().unwrap()],
+        external: false,
     }
 }
 
@@ -139,14 +146,12 @@ fn vxlan_pools_follow_the_datastore() {
 fn plain_pools_follow_bgp() {
     let mut cluster = cluster(When::Never);
     assert_eq!(hops(&cluster.plan(), "10.0.1.0/26"), []);
-    cluster.learned.insert(
-        "10.0.1.0/26".parse().unwrap(),
-        vec!["192.168.10.12".parse().unwrap()],
-    );
-    cluster.learned.insert(
-        "10.0.2.0/26".parse().unwrap(),
-        vec!["192.168.20.13".parse().unwrap()],
-    );
+    cluster
+        .learned
+        .insert("10.0.1.0/26".parse().unwrap(), from_node("192.168.10.12"));
+    cluster
+        .learned
+        .insert("10.0.2.0/26".parse().unwrap(), from_node("192.168.20.13"));
     let network = cluster.plan();
     assert_eq!(
         hops(&network, "10.0.1.0/26"),
@@ -168,14 +173,12 @@ fn plain_pools_follow_bgp() {
 #[test]
 fn what_peers_say_about_a_vxlan_pool_or_an_own_block_is_left_out() {
     let mut cluster = cluster(When::Always);
-    cluster.learned.insert(
-        "10.0.2.0/26".parse().unwrap(),
-        vec!["192.168.10.12".parse().unwrap()],
-    );
-    cluster.learned.insert(
-        "10.0.0.0/26".parse().unwrap(),
-        vec!["192.168.10.12".parse().unwrap()],
-    );
+    cluster
+        .learned
+        .insert("10.0.2.0/26".parse().unwrap(), from_node("192.168.10.12"));
+    cluster
+        .learned
+        .insert("10.0.0.0/26".parse().unwrap(), from_node("192.168.10.12"));
     let network = cluster.plan();
     assert_eq!(
         hops(&network, "10.0.2.0/26"),
