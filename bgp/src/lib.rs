@@ -1,1 +1,30 @@
 #![doc = include_str!("../README.md")]
+
+pub mod attributes;
+#[cfg(feature = "tokio")]
+pub mod driver;
+mod export;
+mod filter;
+mod number;
+mod peer;
+mod prefix;
+mod rib;
+mod session;
+mod speaker;
+pub mod wire;
+
+pub use attributes::{
+    AsPath, Attributes, AttributesBuilder, Community, LargeCommunity, NextHop, Origin,
+};
+pub use filter::{Filter, FilterPeer, Verdict};
+pub use ipnetwork;
+pub use number::{AsNumber, AsNumberError, Families, Family};
+pub use peer::{GracefulRestart, NextHopMode, Password, PasswordError, PeerConfig, Ttl};
+pub use prefix::{Prefix, PrefixError};
+pub use rib::Step;
+pub use session::{DownReason, LinkId, Negotiated, State, Stop};
+pub use speaker::{
+    AddPeerError, BestRoute, DynamicPeers, Event, Input, Output, PeerId, PeerStatus, Route,
+    Speaker, SpeakerConfig,
+};
+pub use wire::{Cease, Notification};

@@ -1,0 +1,334 @@
+//! From the RIB to the peers: groups, positions, and who has something to send.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{PeerId, Speaker};
+use crate::attributes::NextHop;
+use crate::export::{Follower, Group, GroupKey};
+use crate::filter::Filter;
+use crate::number::Family;
+use crate::session::{LinkId, Negotiated};
+use crate::wire::end_of_rib;
+
+/// About as many octets are handed out at a time.
+const LIMIT: usize = 64 * 1024;
+
+fn identity(filter: Option<&Arc<dyn Filter>>) -> usize {
+    filter.map_or(0, |filter| Arc::as_ptr(filter).cast::<()>() as usize)
+}
+
+impl Speaker {
+    /// Gives an established peer its place in a group per family; it begins with the whole table.
+    pub(super) fn follow(&mut self, peer: PeerId, negotiated: &Negotiated, local: Option<IpAddr>) {
+        for family in negotiated.families.iter() {
+            let Some(slot) = self.slot(peer) else { return };
+            let address = match (family, local) {
+                (Family::Ipv4Unicast, Some(IpAddr::V4(_)))
+                | (Family::Ipv6Unicast, Some(IpAddr::V6(_))) => local.map(NextHop::from),
+                (Family::Ipv4Unicast, _) => self.config.next_hop_v4,
+                (Family::Ipv6Unicast, _) => self.config.next_hop_v6,
+            };
+            let key = GroupKey {
+                family,
+                external: slot.intake.external(),
+                local_as: slot.config.local_as.unwrap_or(self.config.as_number),
+                rr_client: slot.config.rr_client,
+                next_hop: slot.config.next_hop,
+                address,
+                four_octets: negotiated.four_octets,
+                filter: identity(slot.config.export.as_ref()),
+            };
+            let (filter, filter_peer) = (slot.config.export.clone(), slot.intake.filter_peer());
+            let known = self
+                .groups
+                .iter()
+                .position(|group| group.as_ref().is_some_and(|group| group.key == key));
+            let at = known.unwrap_or_else(|| {
+                let group = Group::new(key, filter, filter_peer, self.config.cluster_id);
+                if let Some(at) = self.groups.iter().position(Option::is_none) {
+                    self.groups[at] = Some(group);
+                    return at;
+                }
+                self.groups.push(Some(group));
+                self.groups.len() - 1
+            });
+            if let Some(group) = &mut self.groups[at] {
+                group.members += 1;
+                group.deferred = self.deferral.is_some();
+            }
+            let position = match family {
+                Family::Ipv4Unicast => self.rib.v4.log.end(),
+                Family::Ipv6Unicast => self.rib.v6.log.end(),
+            };
+            if let Some(slot) = self.slot_mut(peer) {
+                let follower = Follower {
+                    group: at,
+                    walk: Some(0),
+                    position,
+                    end_of_rib: true,
+                };
+                slot.followers[family.index()] = Some(follower);
+            }
+        }
+        self.queue(peer);
+    }
+
+    /// Gives a peer its place anew after its export settings have changed. What the new settings do not let pass is
+    /// withdrawn, for which the new group must know what the old one had sent.
+    pub(super) fn regroup(&mut self, peer: PeerId, negotiated: &Negotiated, local: Option<IpAddr>) {
+        let Some(slot) = self.slot(peer) else { return };
+        let olds = slot.followers;
+        let advertised = olds.map(|old| {
+            let group = old.and_then(|old| self.groups[old.group].as_ref());
+            group.map(Group::advertised)
+        });
+        self.unfollow(peer);
+        self.follow(peer, negotiated, local);
+        for (at, (old, sent)) in olds.into_iter().zip(advertised).enumerate() {
+            let Some(slot) = self.slot_mut(peer) else {
+                return;
+            };
+            let (Some(old), Some(follower)) = (old, &mut slot.followers[at]) else {
+                continue;
+            };
+            follower.end_of_rib = old.end_of_rib;
+            follower.position = follower.position.min(old.position);
+            let group = follower.group;
+            if let (Some(group), Some(sent)) = (&mut self.groups[group], sent) {
+                group.take_over(&sent);
+            }
+        }
+        for (at, family) in Family::ALL.into_iter().enumerate() {
+            if olds[at].is_some() {
+                match family {
+                    Family::Ipv4Unicast => self.rib.v4.record_all(),
+                    Family::Ipv6Unicast => self.rib.v6.record_all(),
+                }
+            }
+        }
+        self.rib_changed = true;
+    }
+
+    pub(super) fn unfollow(&mut self, peer: PeerId) {
+        let Some(slot) = self.slot_mut(peer) else {
+            return;
+        };
+        let followers = std::mem::take(&mut slot.followers);
+        for follower in followers.into_iter().flatten() {
+            let group = &mut self.groups[follower.group];
+            if let Some(members) = group.as_mut() {
+                members.members -= 1;
+                if members.members == 0 {
+                    *group = None;
+                }
+            }
+        }
+    }
+
+    /// Sends every peer the whole table once more, and End-of-RIB behind it if that is due.
+    pub(super) fn rewalk_all(&mut self) {
+        for group in self.groups.iter_mut().flatten() {
+            if std::mem::replace(&mut group.deferred, self.deferral.is_some()) {
+                group.forget_chunks();
+                for slot in self.slots.iter_mut().flatten() {
+                    for follower in slot.followers.iter_mut().flatten() {
+                        follower.walk = Some(0);
+                    }
+                }
+            }
+        }
+        self.rib_changed = true;
+    }
+
+    pub(super) fn queue(&mut self, peer: PeerId) {
+        if let Some(slot) = self.slot_mut(peer).filter(|slot| !slot.queued) {
+            slot.queued = true;
+            self.ready.push_back(peer);
+        }
+    }
+
+    /// The next connection that has something to send: call [`Speaker::poll_transmit`] for it when its socket can take
+    /// something. `None` ends the turn, and lets go of what all have seen.
+    pub fn poll_ready(&mut self) -> Option<(PeerId, LinkId)> {
+        loop {
+            if self.ready.is_empty() && std::mem::take(&mut self.rib_changed) {
+                self.queue_followers();
+            }
+            let Some(&peer) = self.ready.front() else {
+                self.trim();
+                return None;
+            };
+            let link = self.slot(peer).and_then(|slot| {
+                let waiting = slot
+                    .session
+                    .links()
+                    .find(|&link| slot.session.wants_transmit(link));
+                waiting.or_else(|| slot.session.established_link().filter(|_| slot.queued))
+            });
+            match link {
+                Some(link) => {
+                    // A second connection of the same peer, as in a collision, gets its turn as well.
+                    let more = self.slot(peer).is_some_and(|slot| {
+                        slot.session
+                            .links()
+                            .filter(|&l| slot.session.wants_transmit(l))
+                            .count()
+                            > 1
+                    });
+                    if !more || self.handed == Some((peer, link)) {
+                        self.unqueue(peer);
+                    }
+                    self.handed = Some((peer, link));
+                    return Some((peer, link));
+                }
+                None => self.unqueue(peer),
+            }
+        }
+    }
+
+    fn unqueue(&mut self, peer: PeerId) {
+        self.ready.pop_front();
+        if let Some(slot) = self.slot_mut(peer) {
+            slot.queued = false;
+        }
+    }
+
+    fn queue_followers(&mut self) {
+        let ends = [self.rib.v4.log.end(), self.rib.v6.log.end()];
+        let ending = self.complete && self.deferral.is_none();
+        for slot in self.slots.iter_mut().flatten().filter(|slot| !slot.queued) {
+            let behind = slot.followers.iter().zip(ends).any(|(follower, end)| {
+                follower.as_ref().is_some_and(|follower| {
+                    let due = ending && follower.end_of_rib;
+                    follower.walk.is_some() || follower.position < end || due
+                })
+            });
+            if behind {
+                slot.queued = true;
+                self.ready.push_back(slot.id);
+            }
+        }
+    }
+
+    /// Appends what is to be sent on a connection to `out`, whole messages and about 64 KiB of them. True when there
+    /// may be more. What was appended counts as sent: a driver keeps what its socket does not take and asks again
+    /// only when that is gone.
+    pub fn poll_transmit(
+        &mut self,
+        peer: PeerId,
+        link: LinkId,
+        _now: Instant,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let ending = self.complete && self.deferral.is_none();
+        let Some(Some(slot)) = self.slots.get_mut(peer.index()) else {
+            return false;
+        };
+        if slot.id != peer {
+            return false;
+        }
+        slot.session.take_control(link, out);
+        if slot.session.established_link() != Some(link) {
+            return false;
+        }
+        let limit = out.len() + LIMIT;
+        for family in Family::ALL {
+            let Some(follower) = &mut slot.followers[family.index()] else {
+                continue;
+            };
+            let Some(group) = &mut self.groups[follower.group] else {
+                continue;
+            };
+            let (rib, me) = (&mut self.rib, peer.source());
+            let more = match family {
+                Family::Ipv4Unicast => {
+                    group.fill(follower, me, &rib.v4, &mut rib.context, out, limit)
+                }
+                Family::Ipv6Unicast => {
+                    group.fill(follower, me, &rib.v6, &mut rib.context, out, limit)
+                }
+            };
+            if more {
+                return true;
+            }
+            if ending && std::mem::take(&mut follower.end_of_rib) {
+                end_of_rib(family, out);
+            }
+        }
+        false
+    }
+
+    /// Lets go of what every follower has seen.
+    fn trim(&mut self) {
+        for family in Family::ALL {
+            let at = family.index();
+            let followers = self
+                .slots
+                .iter()
+                .flatten()
+                .filter_map(|slot| slot.followers[at]);
+            let positions = followers.map(|follower| follower.position);
+            let least = positions.chain(self.host.map(|host| host[at])).min();
+            let groups = &mut self.groups;
+            let ours = |group: &&mut Group| group.key.family == family;
+            let mut forget = |id: u32| {
+                groups
+                    .iter_mut()
+                    .flatten()
+                    .filter(ours)
+                    .for_each(|group| group.forget(id));
+            };
+            let position = match family {
+                Family::Ipv4Unicast => {
+                    let position = least.unwrap_or_else(|| self.rib.v4.log.end());
+                    self.rib.v4.trim(position, &mut forget);
+                    position
+                }
+                Family::Ipv6Unicast => {
+                    let position = least.unwrap_or_else(|| self.rib.v6.log.end());
+                    self.rib.v6.trim(position, &mut forget);
+                    position
+                }
+            };
+            self.groups
+                .iter_mut()
+                .flatten()
+                .filter(ours)
+                .for_each(|group| group.trim(position));
+            self.compact(family);
+        }
+    }
+
+    fn compact(&mut self, family: Family) {
+        let at = family.index();
+        let bloated = match family {
+            Family::Ipv4Unicast => self.rib.v4.bloated(),
+            Family::Ipv6Unicast => self.rib.v6.bloated(),
+        };
+        if !bloated {
+            return;
+        }
+        let followers = self
+            .slots
+            .iter_mut()
+            .flatten()
+            .filter_map(|slot| slot.followers[at].as_mut());
+        let mut positions: Vec<_> = followers.map(|follower| &mut follower.position).collect();
+        positions.extend(self.host.as_mut().map(|host| &mut host[at]));
+        match family {
+            Family::Ipv4Unicast => self.rib.v4.compact(&mut positions),
+            Family::Ipv6Unicast => self.rib.v6.compact(&mut positions),
+        }
+        // Events wait behind positions that mean something else now: let them come after everything.
+        let end = [self.rib.v4.log.end(), self.rib.v6.log.end()];
+        for (behind, _) in &mut self.events {
+            behind[at] = behind[at].min(end[at]);
+        }
+        self.groups
+            .iter_mut()
+            .flatten()
+            .for_each(Group::forget_chunks);
+    }
+}
