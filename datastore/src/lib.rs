@@ -2,14 +2,36 @@
 
 mod backend;
 mod error;
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+mod feed;
+#[cfg(feature = "follow")]
+mod follow;
 #[cfg(feature = "ipam")]
 pub mod ipam;
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+mod layout;
+#[cfg(feature = "memory")]
+mod memory;
 pub mod model;
 mod object;
+mod open;
+mod reflector;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use backend::{Backend, Change, Listing, Op, Watch};
 pub use error::StoreError;
+#[cfg(feature = "follow")]
+pub use follow::{Follow, follow, follow_scopes};
+#[cfg(feature = "memory")]
+pub use memory::{Call, Fate, Memory};
 pub use model::{Kind, Metadata, Resource};
 pub use object::{Key, Object, Revision, Scope};
+pub use open::open;
+pub use reflector::{Event, Reflector, Step};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Sqlite, SqliteOptions};
 pub use store::{Listed, Name, Store, Versioned};

@@ -1,0 +1,115 @@
+//! Opening a store by its URL.
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::error::StoreError;
+
+/// Opens the store that a URL names.
+///
+/// | URL | store | feature |
+/// |---|---|---|
+/// | `memory:` | a new one in memory, which nobody else sees | `memory` |
+/// | `sqlite:PATH` | a file; `?durable=false`, `?keep=REVISIONS`, `?prefix=/KEYS` | `sqlite` |
+/// | `etcd:...`, `kubernetes:...` | refused so far | |
+///
+/// # Errors
+/// [`StoreError::Open`] when the URL is wrong, the feature is not built in, or the store cannot be opened.
+pub fn open(url: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        "memory" if rest.is_empty() => memory(url),
+        "sqlite" => sqlite(url, rest),
+        "etcd" | "kubernetes" => Err(refused(url, "this datastore is not supported yet")),
+        _ => Err(refused(
+            url,
+            "is no datastore: memory:, sqlite:PATH, etcd:URLS or kubernetes:",
+        )),
+    }
+}
+
+fn refused(url: &str, reason: impl Into<String>) -> StoreError {
+    // What follows the question mark may be a secret.
+    let url = url.split('?').next().unwrap_or_default().to_owned();
+    StoreError::Open {
+        url,
+        reason: reason.into(),
+    }
+}
+
+#[cfg(feature = "memory")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the same signature without the feature"
+)]
+fn memory(_url: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    Ok(Arc::new(crate::memory::Memory::new()))
+}
+
+#[cfg(not(feature = "memory"))]
+fn memory(url: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    Err(refused(url, "the memory datastore is not built in"))
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(url: &str, rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    if path.is_empty() {
+        return Err(refused(url, "has no path"));
+    }
+    let mut options = crate::sqlite::SqliteOptions::default();
+    for parameter in parameters
+        .split('&')
+        .filter(|parameter| !parameter.is_empty())
+    {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let bad = || {
+            refused(
+                url,
+                format!("{value:?} is no value of the parameter {name}"),
+            )
+        };
+        match name {
+            "durable" => options.durable = value.parse().map_err(|_| bad())?,
+            "keep" => options.keep = value.parse().map_err(|_| bad())?,
+            "prefix" if value.starts_with('/') => value.clone_into(&mut options.prefix),
+            "prefix" => return Err(bad()),
+            _ => return Err(refused(url, format!("there is no parameter {name}"))),
+        }
+    }
+    Ok(Arc::new(crate::sqlite::Sqlite::open_with(path, &options)?))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite(url: &str, _rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    Err(refused(url, "the sqlite datastore is not built in"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(url: &str) -> String {
+        open(url)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn urls_that_name_no_store() {
+        assert!(reason("").contains("is no datastore"));
+        assert!(reason("redis:x").contains("is no datastore"));
+        assert!(reason("etcd:http://127.0.0.1:2379?password=x").contains("not supported yet"));
+        assert!(!reason("etcd:http://127.0.0.1:2379?password=x").contains("password"));
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn sqlite_parameters() {
+        assert!(reason("sqlite:").contains("no path"));
+        assert!(reason("sqlite:/nowhere/x?sync=1").contains("no parameter sync"));
+        assert!(reason("sqlite:/nowhere/x?keep=a").contains("keep"));
+        assert!(reason("sqlite:/nowhere/x").starts_with("sqlite:/nowhere/x: "));
+    }
+}

@@ -1,0 +1,219 @@
+//! Keeping up with a scope: what to do next, and what has changed.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::backend::{Change, Listing};
+use crate::error::StoreError;
+use crate::model::Kind;
+use crate::object::{Key, Object, Revision, Scope};
+
+/// The first wait after an error; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait after errors.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often a store is asked for a kind that it does not have.
+const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(30 * 60);
+/// After so many failures to watch, the objects are listed again, in case the revision is the reason.
+const WATCH_TRIES: u32 = 5;
+
+/// What has changed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The object is there, as it is here.
+    Put(Object),
+    /// The object is gone since (at the latest) this revision.
+    Deleted(Key, Revision),
+    /// Everything that the store has of this kind, up to this revision, has been told. Comes after the first listing
+    /// and after each one that an interruption made necessary.
+    InSync {
+        /// The kind.
+        kind: Kind,
+        /// The revision.
+        revision: Revision,
+    },
+    /// Nothing else of this kind happened up to this revision.
+    Progress {
+        /// The kind.
+        kind: Kind,
+        /// The revision.
+        revision: Revision,
+    },
+    /// News of this kind are interrupted; what was told may be old from now on, until the next `InSync` or `Put`.
+    Disconnected {
+        /// The kind.
+        kind: Kind,
+        /// Why.
+        error: StoreError,
+    },
+}
+
+/// What a [`Reflector`] wants to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// List the scope, then call [`Reflector::listed`] or [`Reflector::failed`].
+    List,
+    /// Watch the scope from this revision, and call [`Reflector::changed`] for each change and [`Reflector::failed`] for an
+    /// error or the end.
+    Watch(Revision),
+    /// Wait so long, then call [`Reflector::waited`].
+    Wait(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    List,
+    Watch,
+    Wait(Duration),
+}
+
+/// Keeps up with the objects of a scope: list, then watch, and again after errors.
+///
+/// Does no I/O: ask [`Reflector::step`] what to do, report the outcome, and take events from
+/// [`Reflector::poll_event`] until there are none. It remembers which objects it told of, so that a listing after
+/// an interruption tells only what is new and what is gone. `follow` drives it.
+#[derive(Debug)]
+pub struct Reflector {
+    scope: Scope,
+    known: HashMap<Key, Revision>,
+    revision: Revision,
+    listed: bool,
+    failures: u32,
+    state: State,
+    events: VecDeque<Event>,
+}
+
+impl Reflector {
+    /// Knows nothing yet; its first step is to list.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            known: HashMap::new(),
+            revision: Revision::NONE,
+            listed: false,
+            failures: 0,
+            state: State::List,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What it keeps up with.
+    #[must_use]
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Up to when everything has been told.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// What is to be done now.
+    #[must_use]
+    pub const fn step(&self) -> Step {
+        match self.state {
+            State::List => Step::List,
+            State::Watch => Step::Watch(self.revision),
+            State::Wait(time) => Step::Wait(time),
+        }
+    }
+
+    /// The next event, in the order in which things happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The listing is here.
+    pub fn listed(&mut self, listing: Listing) {
+        let mut gone = std::mem::take(&mut self.known);
+        for object in listing.objects {
+            let key = object.key();
+            let known = gone.remove(&key);
+            self.known.insert(key, object.revision);
+            if known != Some(object.revision) {
+                self.events.push_back(Event::Put(object));
+            }
+        }
+        for key in gone.into_keys() {
+            self.events.push_back(Event::Deleted(key, listing.revision));
+        }
+        let (kind, revision) = (self.scope.kind, listing.revision);
+        self.events.push_back(Event::InSync { kind, revision });
+        self.revision = revision;
+        self.listed = true;
+        self.state = State::Watch;
+    }
+
+    /// The watch has something new.
+    pub fn changed(&mut self, change: Change) {
+        self.failures = 0;
+        let revision = change.revision();
+        if revision <= self.revision {
+            return;
+        }
+        self.revision = revision;
+        match change {
+            Change::Put(object) => {
+                self.known.insert(object.key(), revision);
+                self.events.push_back(Event::Put(object));
+            }
+            Change::Deleted { key, revision } => {
+                if self.known.remove(&key).is_some() {
+                    self.events.push_back(Event::Deleted(key, revision));
+                }
+            }
+            Change::Bookmark(revision) => {
+                let kind = self.scope.kind;
+                self.events.push_back(Event::Progress { kind, revision });
+            }
+        }
+    }
+
+    /// A listing or watch failed. `random` in 0.0..1.0 spreads the retries of many that failed together.
+    pub fn failed(&mut self, error: StoreError, random: f64) {
+        let kind = self.scope.kind;
+        let (compacted, unknown) = match &error {
+            StoreError::Compacted { .. } => (true, false),
+            StoreError::NoSuchKind { .. } => (false, true),
+            _ => (false, false),
+        };
+        self.events.push_back(Event::Disconnected { kind, error });
+        if unknown {
+            // A store without the kind has no objects of it.
+            self.listed(Listing::default());
+            self.listed = false;
+            self.state = State::Wait(UNKNOWN_KIND_WAIT);
+            return;
+        }
+        self.failures += 1;
+        if compacted || self.failures >= WATCH_TRIES {
+            self.listed = false;
+        }
+        if compacted && self.failures == 1 {
+            self.state = State::List;
+            return;
+        }
+        let doubled = FIRST_WAIT.saturating_mul(1 << (self.failures - 1).min(16));
+        self.state = State::Wait(
+            doubled
+                .min(LONGEST_WAIT)
+                .mul_f64(0.5 + random.clamp(0.0, 1.0)),
+        );
+    }
+
+    /// The wait is over.
+    pub fn waited(&mut self) {
+        self.state = if self.listed {
+            State::Watch
+        } else {
+            State::List
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! A store in one file that all processes of a host share.
+
+mod changes;
+mod signal;
+mod table;
+mod worker;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use futures_channel::oneshot;
+
+use crate::backend::{Backend, Listing, Op, Watch};
+use crate::error::StoreError;
+use crate::feed::Feed;
+use crate::layout::{self, Layout};
+use crate::object::{Key, Object, Revision, Scope, take_version};
+use signal::Waker;
+use table::{Outcome, Row, Write};
+use worker::Request;
+
+/// How a [`Sqlite`] store is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// The beginning of all keys; `/calico` unless another product shares the file.
+    pub prefix: String,
+    /// Whether every commit reaches the disk before it is answered (the default). Without, a power failure can undo
+    /// the last commits; a crash of processes cannot.
+    pub durable: bool,
+    /// How many revisions of history are kept for watches; 10,000 unless stated.
+    pub keep: u64,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            prefix: layout::PREFIX.to_owned(),
+            durable: true,
+            keep: 10_000,
+        }
+    }
+}
+
+/// A store in one sqlite file, shared by all processes of one host that open it.
+///
+/// Objects lie at Calico's etcd keys, in Calico's JSON. Every write is a row of a log, whose number is the revision; that
+/// is what watch and compare-and-swap are made of. Concurrent writes of one process share a commit. Other
+/// processes hear of a commit through the file `PATH-notify`, within a millisecond or so.
+///
+/// One thread per open store does all of it; it is joined when the store is dropped, and watches then end. The file
+/// must be on a local file system.
+pub struct Sqlite {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the store, its watches and its thread have in common.
+struct Shared {
+    path: PathBuf,
+    layout: Layout,
+    requests: mpsc::Sender<Request>,
+    waker: Waker,
+    feed: Feed<Row>,
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite")
+            .field("path", &self.shared.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Opens the store in a file, which is made when it is missing (its folder must exist).
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when the file cannot be opened, is no database, or was written by a newer version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path, &SqliteOptions::default())
+    }
+
+    /// Opens the store in a file with options.
+    ///
+    /// # Errors
+    /// As for [`Sqlite::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_path_buf();
+        let failed = |reason: String| StoreError::Open {
+            url: format!("sqlite:{}", path.display()),
+            reason,
+        };
+        let table =
+            table::Table::open(&path, options).map_err(|error| failed(error.to_string()))?;
+        let (waker, signal) =
+            signal::pair(&path).map_err(|error| failed(format!("cannot watch: {error}")))?;
+        let (requests, received) = mpsc::channel();
+        let head = table.head().map_err(|error| failed(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            path: path.clone(),
+            layout: Layout::new(&options.prefix),
+            requests,
+            waker,
+            feed: Feed::new(head),
+        });
+        let worker = worker::Worker::new(table, signal, received, Arc::clone(&shared));
+        let thread = std::thread::Builder::new()
+            .name("ocicat-sqlite".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| failed(format!("cannot start a thread: {error}")))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Forgets the history up to a revision: a watch from before it gets [`StoreError::Compacted`].
+    ///
+    /// The store does this by itself, see [`SqliteOptions::keep`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// A call that is dropped may have compacted or not.
+    pub async fn compact(&self, upto: Revision) -> Result<(), StoreError> {
+        self.shared
+            .ask(|reply| Request::Compact { upto, reply })
+            .await
+    }
+
+    /// Writes a copy of the store, as it is now, to another file, which must not exist. Others go on working.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] that says why.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped may have written the copy or not.
+    pub async fn backup(&self, to: impl AsRef<Path> + Send) -> Result<(), StoreError> {
+        let to = to.as_ref().to_path_buf();
+        self.shared.ask(|reply| Request::Backup { to, reply }).await
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // Both fail only when the thread is gone already.
+        let _ = self.shared.requests.send(Request::Stop);
+        self.shared.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable {
+        reason: "the store was closed".to_owned(),
+    }
+}
+
+impl Shared {
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
+        self.begin(request).await.map_err(|_| stopped())?
+    }
+
+    fn begin<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> oneshot::Receiver<Result<T, StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(request(reply)).is_ok() {
+            self.waker.wake();
+        }
+        answer
+    }
+
+    fn path(&self, key: &Key) -> Result<String, StoreError> {
+        self.layout.path(key).ok_or_else(|| layout::bad_name(key))
+    }
+
+    /// What the thread has to do for an operation, and the object that will be the answer.
+    fn prepare(&self, op: Op) -> Result<(Write, Prepared), StoreError> {
+        let key = op.key();
+        let path = self.path(&key)?;
+        let (expected, object) = match op {
+            Op::Delete { revision, .. } => {
+                let expected = revision.unwrap_or_default();
+                let write = Write::Delete {
+                    path,
+                    expected: revision,
+                };
+                return Ok((
+                    write,
+                    Prepared {
+                        key,
+                        expected,
+                        object: None,
+                    },
+                ));
+            }
+            Op::Create(object) => (None, object),
+            Op::Update(object) => (Some(object.revision), object),
+            Op::Put(object) => (Some(Revision::NONE), object),
+        };
+        let mut object = object;
+        take_version(&mut object.value);
+        object.stamp();
+        let value = layout::stored(&object);
+        let write = match expected {
+            None => Write::Create { path, value },
+            Some(Revision::NONE) => Write::Put { path, value },
+            Some(expected) => Write::Update {
+                path,
+                value,
+                expected,
+            },
+        };
+        let expected = expected.unwrap_or_default();
+        Ok((
+            write,
+            Prepared {
+                key,
+                expected,
+                object: Some(object),
+            },
+        ))
+    }
+}
+
+/// An operation whose outcome is awaited.
+struct Prepared {
+    key: Key,
+    expected: Revision,
+    object: Option<Object>,
+}
+
+impl Prepared {
+    fn answer(self, outcome: Outcome) -> Result<Object, StoreError> {
+        let Self {
+            key,
+            expected,
+            object,
+        } = self;
+        match outcome {
+            Outcome::Written(revision) => {
+                let object = object.ok_or_else(stopped)?;
+                Ok(Object { revision, ..object })
+            }
+            Outcome::Deleted { revision, value } => {
+                let gone = layout::object(key.clone(), value.as_bytes(), revision);
+                // What could not be read is gone all the same.
+                Ok(gone.unwrap_or_else(|_| {
+                    let Key {
+                        kind,
+                        namespace,
+                        name,
+                    } = key;
+                    let value = serde_json::Value::Null;
+                    Object {
+                        kind,
+                        namespace,
+                        name,
+                        value,
+                        revision,
+                    }
+                }))
+            }
+            Outcome::Exists => Err(StoreError::Exists { key }),
+            Outcome::Missing => Err(StoreError::Missing { key }),
+            Outcome::Conflict => Err(StoreError::Conflict { key, expected }),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, StoreError> {
+        let path = self.shared.path(key)?;
+        let found = self
+            .shared
+            .ask(|reply| Request::Get { path, reply })
+            .await?;
+        found
+            .map(|row| layout::object(key.clone(), row.value.as_bytes(), row.revision))
+            .transpose()
+    }
+
+    async fn list(&self, scope: &Scope) -> Result<Listing, StoreError> {
+        let prefixes = self.shared.layout.scope(scope);
+        let (rows, revision) = self
+            .shared
+            .ask(|reply| Request::List { prefixes, reply })
+            .await?;
+        let mut objects: Vec<Object> = rows
+            .into_iter()
+            .filter_map(|row| Some((self.shared.layout.key(&row.path)?, row)))
+            .filter(|(key, _)| scope.covers(key))
+            .filter_map(|(key, row)| layout::object(key, row.value.as_bytes(), row.revision).ok())
+            .collect();
+        objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        Ok(Listing { objects, revision })
+    }
+
+    async fn write(&self, ops: Vec<Op>) -> Vec<Result<Object, StoreError>> {
+        let mut writes = Vec::with_capacity(ops.len());
+        let mut prepared = Vec::with_capacity(ops.len());
+        for op in ops {
+            prepared.push(self.shared.prepare(op).map(|(write, prepared)| {
+                writes.push(write);
+                prepared
+            }));
+        }
+        let answer = if writes.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.shared
+                .ask(|reply| Request::Write { writes, reply })
+                .await
+        };
+        let (mut outcomes, error) = match answer {
+            Ok(outcomes) => (outcomes.into_iter(), stopped()),
+            Err(error) => (Vec::new().into_iter(), error),
+        };
+        prepared
+            .into_iter()
+            .map(|prepared| {
+                let prepared = prepared?;
+                let outcome = outcomes.next().ok_or_else(|| error.clone())?;
+                prepared.answer(outcome)
+            })
+            .collect()
+    }
+
+    async fn watch(&self, scope: &Scope, since: Revision) -> Result<Watch, StoreError> {
+        let kind = scope.kind;
+        let id = self
+            .shared
+            .ask(|reply| Request::Watch { kind, since, reply })
+            .await?;
+        Ok(Box::pin(changes::Changes::new(
+            Arc::clone(&self.shared),
+            id,
+            scope.clone(),
+        )))
+    }
+}
