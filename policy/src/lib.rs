@@ -4,10 +4,12 @@ mod compile;
 mod graph;
 pub mod kubernetes;
 mod labels;
+mod model;
 mod nets;
 mod problem;
 mod update;
 
 pub use graph::{Flushed, Graph};
+pub use model::{Decision, Flow, Model, Skipped, Trace, Verdict};
 pub use problem::{Effect, Problem, Reason};
 pub use update::Update;

@@ -94,9 +94,16 @@ impl Scope<'_> {
         let icmp_goes = matches!(rule.protocol, Some(Protocol::ICMP | Protocol::ICMPV6));
         rule.icmp = icmp("icmp", written.icmp.as_ref(), icmp_goes, notes);
         rule.not_icmp = icmp("notICMP", written.not_icmp.as_ref(), icmp_goes, notes);
-        rule.source = self.side(End::Source, &written.source, rule.protocol, notes, sets);
-        let destination = &written.destination;
-        rule.destination = self.side(End::Destination, destination, rule.protocol, notes, sets);
+        let (mut source, mut destination) = (written.source.clone(), written.destination.clone());
+        if written.protocol.is_some() && rule.protocol.is_none() {
+            // Ports mean nothing without the protocol that they were meant for.
+            for side in [&mut source, &mut destination] {
+                side.ports.clear();
+                side.not_ports.clear();
+            }
+        }
+        rule.source = self.side(End::Source, &source, rule.protocol, notes, sets);
+        rule.destination = self.side(End::Destination, &destination, rule.protocol, notes, sets);
         if rule.protocol.is_none() && (only_names(&rule.source) || only_names(&rule.destination)) {
             // A name without a protocol means TCP, as in Calico.
             rule.protocol = Some(Protocol::TCP);

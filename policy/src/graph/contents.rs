@@ -186,7 +186,8 @@ mod tests {
                 prop_assert_eq!(&members, &expected);
                 if flush {
                     for (member, added) in contents.take_delta() {
-                        prop_assert!(if added { seen.insert(member) } else { seen.remove(&member) });
+                        let new = if added { seen.insert(member) } else { seen.remove(&member) };
+                        prop_assert!(new);
                     }
                     prop_assert_eq!(&seen, &expected);
                 }
