@@ -5,6 +5,7 @@
 //! what is read afterwards is there already.
 
 pub(crate) mod address;
+mod codec;
 pub(crate) mod link;
 pub(crate) mod neighbour;
 pub(crate) mod route;
@@ -13,4 +14,4 @@ mod wire;
 
 pub(crate) use socket::{Batch, Socket};
 #[cfg(feature = "linux")]
-pub(crate) use wire::{Notice, notices};
+pub(crate) use wire::{Notice, Object, notices};

@@ -52,9 +52,11 @@ impl LinuxDataplane {
     /// No socket, or no right to use it.
     pub fn new(options: Options) -> Result<Self, OpenError> {
         let failed = |what| move |source| OpenError::Socket { what, source };
+        let socket = Socket::open().map_err(failed("route netlink"))?;
+        let monitor = Monitor::open(socket.port(), options.protocol);
         Ok(Self {
-            socket: Socket::open().map_err(failed("route netlink"))?,
-            monitor: Monitor::open().map_err(failed("route netlink listening"))?,
+            monitor: monitor.map_err(failed("route netlink listening"))?,
+            socket,
             table: options
                 .policy
                 .then(nft::Table::open)
@@ -130,6 +132,7 @@ impl LinuxDataplane {
     async fn apply_network(
         &mut self,
         desired: &State,
+        known: bool,
         report: &mut Report,
     ) -> Result<(), (&'static str, KernelError)> {
         let doing = |doing| move |error| (doing, error);
@@ -144,21 +147,28 @@ impl LinuxDataplane {
             .map_err(doing("written (links)"))?;
         entries::add(&mut self.socket, &mut self.view, desired, report)
             .map_err(doing("written (neighbours)"))?;
+        let since = self
+            .applied
+            .as_ref()
+            .filter(|_| known)
+            .map(|state| &*state.routes);
         let mut routes = Routes {
             socket: &mut self.socket,
             view: &mut self.view,
             protocol: self.options.protocol,
             report,
         };
+        let doing_routes = doing("written (routes)");
         routes
-            .add(&desired.routes)
+            .add(&desired.routes, since)
             .await
-            .map_err(doing("written (routes)"))?;
+            .map_err(doing_routes)?;
         if !desired.incomplete {
+            let applied = self.applied.as_ref();
             routes
-                .remove(desired, self.applied.as_ref())
+                .remove(desired, applied, since)
                 .await
-                .map_err(doing("written (routes)"))?;
+                .map_err(doing_routes)?;
             entries::remove(&mut self.socket, &mut self.view, desired, report)
                 .map_err(doing("written (neighbours)"))?;
             for name in &self.options.links {
@@ -269,10 +279,16 @@ impl Dataplane for LinuxDataplane {
             self.forward()?;
             self.reload().map_err(|error| network(("read", error)))?;
         }
+        // What was left in the kernel by an incomplete state is known to the view alone.
+        let whole = self
+            .applied
+            .as_ref()
+            .is_some_and(|applied| !applied.incomplete);
+        let known = whole && !self.stale && !self.dirty && self.failed.is_empty();
         // Until the last await is past, what is known may be half true.
         self.stale = true;
         self.noticed = false;
-        self.apply_network(desired, &mut report)
+        self.apply_network(desired, known, &mut report)
             .await
             .map_err(network)?;
         self.stale = false;

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::route::RouteMessage;
 
+use super::routes::names;
 use super::view::View;
 use crate::State;
-use crate::netlink::route::Hops;
-use crate::netlink::{Notice, address, link, route};
-use crate::state::LinkName;
+use crate::netlink::route::{Hops, KernelRoute};
+use crate::netlink::{Notice, Object, address, link};
+use crate::state::{LinkName, RouteKey};
 
 /// What a notice means for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,18 +42,18 @@ impl Interest<'_> {
     /// Takes a notice into the view.
     pub(super) fn note(&self, view: &mut View, notice: Notice) -> Effect {
         match notice.object {
-            RouteNetlinkMessage::NewLink(message) => self.link_is(view, &message),
-            RouteNetlinkMessage::DelLink(message) => self.link_gone(view, &message),
-            RouteNetlinkMessage::NewAddress(message) => self.address(view, &message, true),
-            RouteNetlinkMessage::DelAddress(message) => self.address(view, &message, false),
             // Our own changes are in the view already.
-            RouteNetlinkMessage::NewRoute(message) if notice.port != self.port => {
-                self.route(view, &message, true)
+            Object::Route(..) if notice.port == self.port => Effect::None,
+            Object::Route(key, route, there) => self.route(view, key, route, there),
+            Object::Other(RouteNetlinkMessage::NewLink(message)) => self.link_is(view, &message),
+            Object::Other(RouteNetlinkMessage::DelLink(message)) => self.link_gone(view, &message),
+            Object::Other(RouteNetlinkMessage::NewAddress(message)) => {
+                self.address(view, &message, true)
             }
-            RouteNetlinkMessage::DelRoute(message) if notice.port != self.port => {
-                self.route(view, &message, false)
+            Object::Other(RouteNetlinkMessage::DelAddress(message)) => {
+                self.address(view, &message, false)
             }
-            _ => Effect::None,
+            Object::Other(_) => Effect::None,
         }
     }
 
@@ -121,19 +121,11 @@ impl Interest<'_> {
         }
     }
 
-    fn route(&self, view: &mut View, message: &RouteMessage, there: bool) -> Effect {
-        let Some((key, found)) = route::parse(message) else {
-            return Effect::None;
-        };
+    fn route(&self, view: &mut View, key: RouteKey, found: KernelRoute, there: bool) -> Effect {
         if found.protocol != self.protocol {
             return Effect::None;
         }
-        let wanted = self.applied.is_some_and(|state| {
-            // The state may say metric 0 where the kernel says 1024.
-            let mut plain = key.clone();
-            plain.metric = 0;
-            state.routes.contains_key(&key) || state.routes.contains_key(&plain)
-        });
+        let wanted = self.applied.is_some_and(|state| names(&state.routes, &key));
         let by_pod = matches!(&found.hops, Hops::One(hop) if hop.gateway.is_none());
         let before = if there {
             view.routes.insert(key, found.clone())

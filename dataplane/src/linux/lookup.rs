@@ -8,7 +8,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::interfaces::interfaces;
 use crate::netlink::Socket;
-use crate::netlink::route::{Hops, KernelHop, list, parse};
+use crate::netlink::route::{Hops, KernelHop};
 use crate::state::{Hop, LinkName, Route, RouteKey};
 use crate::{KernelError, Refusal};
 
@@ -80,15 +80,10 @@ pub fn routes_of(protocol: u8) -> Result<BTreeMap<RouteKey, Route>, KernelError>
     let mut socket = Socket::open()?;
     let mut found = BTreeMap::new();
     for v4 in [true, false] {
-        let routes: Vec<_> = socket.dump(&list(v4, protocol), |routes, object| {
-            if let RouteNetlinkMessage::NewRoute(message) = object {
-                Vec::extend(routes, parse(&message));
-            }
+        let routes = socket.dump_routes(v4, protocol, |routes: &mut Vec<_>, key, route| {
+            routes.push((key, route));
         })?;
-        for (key, route) in routes
-            .into_iter()
-            .filter(|(_, route)| route.protocol == protocol)
-        {
+        for (key, route) in routes {
             let hop = |hop: &KernelHop| named(hop, &links);
             let hops = match &route.hops {
                 Hops::Blackhole => vec![Hop::Blackhole],

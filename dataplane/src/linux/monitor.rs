@@ -1,5 +1,5 @@
 use std::io::ErrorKind;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use netlink_sys::{Socket as Raw, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -7,6 +7,8 @@ use tokio::io::unix::AsyncFd;
 
 use crate::KernelError;
 use crate::netlink::{Notice, notices};
+
+mod filter;
 
 /// Multicast groups of route netlink (`RTNLGRP_*`): links, IPv4 addresses and routes, IPv6 addresses and routes.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
@@ -44,10 +46,12 @@ pub(super) enum Heard {
 }
 
 impl Monitor {
-    /// Listens in the network namespace of the calling thread.
-    pub(super) fn open() -> Result<Self, KernelError> {
+    /// Listens in the network namespace of the calling thread to everything but what the socket of `port` causes
+    /// itself and the routes of other protocols.
+    pub(super) fn open(port: u32, protocol: u8) -> Result<Self, KernelError> {
         let mut raw = Raw::new(NETLINK_ROUTE)?;
         raw.bind_auto()?;
+        filter::attach(raw.as_fd(), port, protocol)?;
         raw.set_non_blocking(true)?;
         // The first needs CAP_NET_ADMIN in the first user namespace; a small buffer only means more gaps.
         let _ = setsockopt(&raw, sockopt::RcvBufForce, &BUFFER)

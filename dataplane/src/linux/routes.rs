@@ -1,16 +1,20 @@
 //! Routes: what differs is replaced, in as few datagrams as there is room in.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
 
 use super::view::View;
 use crate::netlink::route::{Hops, KernelHop, KernelRoute, kernel_key};
-use crate::netlink::{Batch, Socket, route};
+use crate::netlink::{Batch, Socket};
 use crate::report::{Fault, Object, Report};
 use crate::state::{Hop, LinkName, Route, RouteKey};
 use crate::{KernelError, Refusal, State};
+
+mod diff;
+
+pub(super) use diff::names;
 
 /// Works on routes with one socket, for one apply.
 pub(super) struct Routes<'a> {
@@ -27,39 +31,22 @@ struct Change {
 }
 
 impl Routes<'_> {
-    /// Makes what is missing and replaces what differs; removes nothing.
+    /// Makes what is missing and replaces what differs; removes nothing. With `since`, a state that the kernel is known
+    /// to be like, only what differs between the two is looked at.
     pub(super) async fn add(
         &mut self,
         wanted: &BTreeMap<RouteKey, Route>,
+        since: Option<&BTreeMap<RouteKey, Route>>,
     ) -> Result<(), KernelError> {
         let mut taken = Vec::new();
         // Routes straight out of a link first: gateways of others may be behind them.
         for straight in [true, false] {
             let mut batch = Batch::new();
-            for (key, route) in wanted {
+            for (key, route) in diff::changed(wanted, since) {
                 if is_straight(route) != straight {
                     continue;
                 }
-                let resolved = match resolve(self.view, key, route, self.protocol) {
-                    Ok(resolved) => resolved,
-                    Err(fault) => {
-                        self.report.fail(Object::Route(key.clone()), fault);
-                        continue;
-                    }
-                };
-                let key = kernel_key(key);
-                let before = self.view.routes.get(&key);
-                if before.is_some_and(|before| resolved.satisfied_by(before)) {
-                    continue;
-                }
-                let flags = if before.is_some() {
-                    NLM_F_REPLACE
-                } else {
-                    NLM_F_EXCL
-                };
-                let message = route::new(&key, &resolved);
-                let before = self.view.routes.insert(key.clone(), resolved);
-                batch.push(Change { key, before }, message, NLM_F_CREATE | flags);
+                self.prepare(&mut batch, key, route);
                 if batch.is_full() {
                     self.run(&mut batch, &mut taken)?;
                     tokio::task::yield_now().await;
@@ -74,24 +61,59 @@ impl Routes<'_> {
         }
     }
 
-    /// Removes what is ours and not wanted.
+    /// Puts a route on its way, unless the kernel has it or it cannot be there now.
+    fn prepare(&mut self, batch: &mut Batch<Change>, key: &RouteKey, route: &Route) {
+        let resolved = match resolve(self.view, key, route, self.protocol) {
+            Ok(resolved) => resolved,
+            Err(fault) => {
+                self.report.fail(Object::Route(key.clone()), fault);
+                return;
+            }
+        };
+        let key = kernel_key(key);
+        match self.view.routes.entry(key.clone()) {
+            Entry::Vacant(entry) => {
+                let route = entry.insert(resolved);
+                let change = Change {
+                    key: key.clone(),
+                    before: None,
+                };
+                batch.push_route(change, &key, route, NLM_F_CREATE | NLM_F_EXCL);
+            }
+            Entry::Occupied(entry) if resolved.satisfied_by(entry.get()) => {}
+            Entry::Occupied(mut entry) => {
+                let before = Some(entry.insert(resolved));
+                let change = Change {
+                    key: key.clone(),
+                    before,
+                };
+                batch.push_route(change, &key, entry.get(), NLM_F_CREATE | NLM_F_REPLACE);
+            }
+        }
+    }
+
+    /// Removes what is ours and not wanted. With `since`, a state that the kernel is known to be like, only what that
+    /// named is looked at.
     pub(super) async fn remove(
         &mut self,
         desired: &State,
         applied: Option<&State>,
+        since: Option<&BTreeMap<RouteKey, Route>>,
     ) -> Result<(), KernelError> {
-        let gone: Vec<RouteKey> = self.unwanted(desired, applied);
+        let gone = match since {
+            Some(since) => diff::removed(since, &desired.routes),
+            None => self.unwanted(desired, applied),
+        };
         let mut batch = Batch::new();
         for key in gone {
-            let before = self.view.routes.remove(&key);
-            batch.push(
-                Change {
-                    key: key.clone(),
-                    before,
-                },
-                route::delete(&key, self.protocol),
-                0,
-            );
+            let Some(before) = self.view.routes.remove(&key) else {
+                continue;
+            };
+            let change = Change {
+                key: key.clone(),
+                before: Some(before),
+            };
+            batch.push_removal(change, &key, self.protocol);
             if batch.is_full() {
                 self.run_deletions(&mut batch)?;
                 tokio::task::yield_now().await;
@@ -103,30 +125,11 @@ impl Routes<'_> {
     /// A route straight out of a pod's link that no state has named stays: an `Attach` made it a moment ago, before
     /// the state knows of the pod, and it goes with its link.
     fn unwanted(&self, desired: &State, applied: Option<&State>) -> Vec<RouteKey> {
-        let mut wanted = desired.routes.keys().map(kernel_key).peekable();
-        let ordered = desired
-            .routes
-            .keys()
-            .all(|key| key.metric != 0 || key.prefix.is_ipv4());
-        let all: std::collections::BTreeSet<RouteKey> = if ordered {
-            Default::default()
-        } else {
-            desired.routes.keys().map(kernel_key).collect()
-        };
-        let mut gone = Vec::new();
-        for (key, route) in &self.view.routes {
-            let named = if ordered {
-                while wanted.next_if(|next| next < key).is_some() {}
-                wanted.peek() == Some(key)
-            } else {
-                all.contains(key)
-            };
-            if named || self.is_fresh_pod(key, route, desired, applied) {
-                continue;
-            }
-            gone.push(key.clone());
-        }
-        gone
+        let unnamed = diff::unnamed(self.view.routes.iter(), &desired.routes);
+        unnamed
+            .filter(|(key, route)| !self.is_fresh_pod(key, route, desired, applied))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     fn is_fresh_pod(
@@ -149,11 +152,7 @@ impl Routes<'_> {
                 .as_str()
                 .starts_with(&*desired.host.workload_prefix)
         });
-        let mut plain = key.clone();
-        plain.metric = 0;
-        let known = applied.is_some_and(|state| {
-            state.routes.contains_key(key) || state.routes.contains_key(&plain)
-        });
+        let known = applied.is_some_and(|state| diff::names(&state.routes, key));
         of_pod && !known
     }
 
@@ -205,16 +204,14 @@ impl Routes<'_> {
         let mut found = BTreeMap::new();
         for v4 in [true, false] {
             if taken.iter().any(|key| key.prefix.is_ipv4() == v4) {
-                found.extend(self.socket.dump(
-                    &route::list(v4, 0),
-                    |all: &mut Vec<_>, object| {
-                        if let RouteNetlinkMessage::NewRoute(message) = object {
-                            all.extend(
-                                route::parse(&message).filter(|(key, _)| taken.contains(key)),
-                            );
-                        }
-                    },
-                )?);
+                found.extend(
+                    self.socket
+                        .dump_routes(v4, 0, |all: &mut Vec<_>, key, route| {
+                            if taken.contains(&key) {
+                                all.push((key, route));
+                            }
+                        })?,
+                );
             }
         }
         let mut batch = Batch::new();
@@ -236,16 +233,12 @@ impl Routes<'_> {
             if let Ok(resolved) = resolve(self.view, &key, route, self.protocol)
                 && !resolved.satisfied_by(&before)
             {
-                let message = route::new(&key, &resolved);
-                self.view.routes.insert(key.clone(), resolved);
-                batch.push(
-                    Change {
-                        key,
-                        before: Some(before),
-                    },
-                    message,
-                    NLM_F_CREATE | NLM_F_REPLACE,
-                );
+                let change = Change {
+                    key: key.clone(),
+                    before: Some(before),
+                };
+                batch.push_route(change, &key, &resolved, NLM_F_CREATE | NLM_F_REPLACE);
+                self.view.routes.insert(key, resolved);
                 if batch.is_full() {
                     self.run(&mut batch, &mut Vec::new())?;
                 }

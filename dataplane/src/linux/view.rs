@@ -8,7 +8,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use crate::KernelError;
 use crate::netlink::link::KernelLink;
 use crate::netlink::route::KernelRoute;
-use crate::netlink::{Socket, address, link, neighbour, route};
+use crate::netlink::{Socket, address, link, neighbour};
 use crate::state::{Address, LinkName, MacAddr, RouteKey};
 
 /// Links and our own objects, as the kernel has them.
@@ -37,20 +37,20 @@ impl View {
         for link in Self::read_links(socket)? {
             view.put_link(link);
         }
+        let mut routes: Vec<(RouteKey, KernelRoute)> = Vec::new();
         for v4 in [true, false] {
-            let routes = socket.dump(
-                &route::list(v4, protocol),
-                |routes: &mut BTreeMap<_, _>, object| {
-                    if let RouteNetlinkMessage::NewRoute(message) = object {
-                        // The filter is the kernel's since 4.20; it costs nothing to look.
-                        routes.extend(
-                            route::parse(&message).filter(|(_, found)| found.protocol == protocol),
-                        );
-                    }
-                },
-            )?;
-            view.routes.extend(routes);
+            let found = socket.dump_routes(v4, protocol, |all: &mut Vec<_>, key, route| {
+                all.push((key, route))
+            })?;
+            if routes.is_empty() {
+                routes = found
+            } else {
+                routes.extend(found)
+            }
         }
+        // From a list that is in order already a tree is built without searching.
+        routes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        view.routes = routes.into_iter().collect();
         for name in owned {
             if let Some(index) = view.index(name) {
                 view.read_entries(socket, index)?;

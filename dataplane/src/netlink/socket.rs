@@ -4,7 +4,10 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket as Raw, SocketAddr, protocols::NETLINK_ROUTE};
 
+use super::route::KernelRoute;
 use super::wire::{Answer, Messages, object};
+use super::{codec, route};
+use crate::state::RouteKey;
 use crate::{KernelError, Refusal};
 
 /// How many messages go into one datagram. The kernel answers each that it refuses, all within one `send`; more
@@ -98,10 +101,25 @@ impl Socket {
         request: &RouteNetlinkMessage,
         mut fold: impl FnMut(&mut T, RouteNetlinkMessage),
     ) -> Result<T, KernelError> {
+        self.dump_raw(request, |whole, kind, payload| {
+            // One object that does not parse (a driver's novelty) does not hide the others.
+            if let Ok(object) = object(kind, payload) {
+                fold(whole, object);
+            }
+        })
+    }
+
+    fn dump_raw<T: Default>(
+        &mut self,
+        request: &RouteNetlinkMessage,
+        mut fold: impl FnMut(&mut T, u16, &[u8]),
+    ) -> Result<T, KernelError> {
         let mut tries = 0;
         loop {
             let mut whole = T::default();
-            match self.dump_once(request, &mut |object| fold(&mut whole, object)) {
+            match self.dump_once(request, &mut |kind, payload| {
+                fold(&mut whole, kind, payload)
+            }) {
                 Ok(()) => return Ok(whole),
                 Err(error) if error.refusal == Refusal::Interrupted && tries < DUMPS => tries += 1,
                 Err(error) => return Err(error),
@@ -109,10 +127,27 @@ impl Socket {
         }
     }
 
+    /// As [`dump`](Self::dump), for the routes of one family, of one protocol or (0) of all.
+    pub(crate) fn dump_routes<T: Default>(
+        &mut self,
+        v4: bool,
+        protocol: u8,
+        mut fold: impl FnMut(&mut T, RouteKey, KernelRoute),
+    ) -> Result<T, KernelError> {
+        self.dump_raw(&route::list(v4, protocol), |whole, _, payload| {
+            // The filter is the kernel's since 4.20; it costs nothing to look.
+            if let Some((key, found)) = codec::read(payload)
+                && (protocol == 0 || found.protocol == protocol)
+            {
+                fold(whole, key, found);
+            }
+        })
+    }
+
     fn dump_once(
         &mut self,
         request: &RouteNetlinkMessage,
-        each: &mut dyn FnMut(RouteNetlinkMessage),
+        each: &mut dyn FnMut(u16, &[u8]),
     ) -> Result<(), KernelError> {
         const INTERRUPTED: u16 = 0x10;
         let mut bytes = Vec::new();
@@ -135,7 +170,7 @@ impl Socket {
                 match message.answer() {
                     // The rest is read, so that the next answer is not taken for it.
                     Answer::Object(_) if interrupted => {}
-                    Answer::Object(payload) => each(object(message.kind, payload)?),
+                    Answer::Object(payload) => each(message.kind, payload),
                     Answer::Ack(Err(error)) | Answer::Done(Err(error)) => return Err(error),
                     Answer::Done(Ok(())) if interrupted => return Err(KernelError::new(4, None)),
                     Answer::Done(Ok(())) => return Ok(()),
@@ -246,6 +281,37 @@ impl<T> Batch<T> {
         self.starts.push(self.bytes.len());
         self.tags.push(tag);
         append(&mut self.bytes, message, flags | NLM_F_REQUEST, 0);
+    }
+
+    /// Adds a route; `flags` as in [`push`](Self::push).
+    pub(crate) fn push_route(&mut self, tag: T, key: &RouteKey, route: &KernelRoute, flags: u16) {
+        self.raw(tag, codec::NEW, flags, |bytes| {
+            codec::write_new(bytes, key, route)
+        });
+    }
+
+    /// Adds the removal of a route.
+    #[cfg(feature = "linux")]
+    pub(crate) fn push_removal(&mut self, tag: T, key: &RouteKey, protocol: u8) {
+        self.raw(tag, codec::DELETE, 0, |bytes| {
+            codec::write_delete(bytes, key, protocol)
+        });
+    }
+
+    fn raw(&mut self, tag: T, kind: u16, flags: u16, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.starts.push(start);
+        self.tags.push(tag);
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
+        self.bytes.extend_from_slice(&[0; 8]);
+        write(&mut self.bytes);
+        let length = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
+        if let Some(field) = self.bytes.get_mut(start..start + 4) {
+            field.copy_from_slice(&length.to_ne_bytes());
+        }
     }
 
     /// How many changes wait.

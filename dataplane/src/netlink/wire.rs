@@ -1,7 +1,11 @@
 use netlink_packet_core::ParseableParametrized;
 use netlink_packet_route::RouteNetlinkMessage;
 
+#[cfg(feature = "linux")]
+use super::{codec, route::KernelRoute};
 use crate::KernelError;
+#[cfg(feature = "linux")]
+use crate::state::RouteKey;
 
 pub(super) const HEADER: usize = 16;
 
@@ -72,19 +76,37 @@ impl<'a> Iterator for Messages<'a> {
 pub(crate) struct Notice {
     /// The port of the socket that caused it; 0 is the kernel itself.
     pub(crate) port: u32,
-    /// The object.
-    pub(crate) object: RouteNetlinkMessage,
+    /// The object, as it is now or was.
+    pub(crate) object: Object,
+}
+
+/// What a notice is about.
+#[cfg(feature = "linux")]
+pub(crate) enum Object {
+    /// A route, and whether it is there.
+    Route(RouteKey, KernelRoute, bool),
+    /// Anything else.
+    Other(RouteNetlinkMessage),
 }
 
 /// The notices of one datagram; what does not parse is left out.
 #[cfg(feature = "linux")]
 pub(crate) fn notices(datagram: &[u8]) -> impl Iterator<Item = Notice> {
-    Messages(datagram).filter_map(|message| match message.answer() {
-        Answer::Object(payload) => Some(Notice {
+    Messages(datagram).filter_map(|message| {
+        let Answer::Object(payload) = message.answer() else {
+            return None;
+        };
+        let object = match message.kind {
+            codec::NEW | codec::DELETE => {
+                let (key, route) = codec::read(payload)?;
+                Object::Route(key, route, message.kind == codec::NEW)
+            }
+            kind => Object::Other(object(kind, payload).ok()?),
+        };
+        Some(Notice {
             port: message.port,
-            object: object(message.kind, payload).ok()?,
-        }),
-        _ => None,
+            object,
+        })
     })
 }
 

@@ -100,9 +100,10 @@ fn gateway(batch: &mut Batch<&'static str>, end: u32, v4: bool) {
         flags,
     );
     for (key, wanted) in routes {
-        batch.push(
+        batch.push_route(
             "the container's route could not be added",
-            route::new(&key, &wanted),
+            &key,
+            &wanted,
             flags,
         );
     }
@@ -248,12 +249,8 @@ fn compare_gateways(
             continue;
         }
         let (gateway, wanted) = routes(end, v4);
-        let routes: Vec<_> = socket
-            .dump(&route::list(v4, 0), |all: &mut Vec<_>, object| {
-                if let RouteNetlinkMessage::NewRoute(message) = object {
-                    all.extend(route::parse(&message));
-                }
-            })
+        let routes = socket
+            .dump_routes(v4, 0, |all: &mut Vec<_>, key, route| all.push((key, route)))
             .map_err(unread)?;
         for (key, route) in wanted {
             let key = route::kernel_key(&key);

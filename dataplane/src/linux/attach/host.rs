@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
 
 use super::{difference, lookup, run, run_all};
 use crate::linux::sysctl;
@@ -89,7 +88,7 @@ fn add_routes(socket: &mut Socket, attachment: &Attachment, link: u32) -> Result
     let mut batch = Batch::new();
     for address in &attachment.addresses {
         let (key, wanted) = wanted_route(attachment, *address, link);
-        batch.push(step, route::new(&key, &wanted), NLM_F_CREATE | NLM_F_EXCL);
+        batch.push_route(step, &key, &wanted, NLM_F_CREATE | NLM_F_EXCL);
     }
     let refused = run(socket, &mut batch)?;
     if refused.is_empty() {
@@ -111,11 +110,7 @@ fn add_routes(socket: &mut Socket, attachment: &Attachment, link: u32) -> Result
                 });
             }
             if !wanted.satisfied_by(&found) {
-                batch.push(
-                    step,
-                    route::new(&key, &wanted),
-                    NLM_F_CREATE | NLM_F_REPLACE,
-                );
+                batch.push_route(step, &key, &wanted, NLM_F_CREATE | NLM_F_REPLACE);
             }
         }
     }
@@ -124,15 +119,13 @@ fn add_routes(socket: &mut Socket, attachment: &Attachment, link: u32) -> Result
 
 /// The route of exactly this key.
 fn existing(socket: &mut Socket, key: &RouteKey) -> Result<Option<KernelRoute>, AttachError> {
-    let key = route::kernel_key(key);
+    let wanted = route::kernel_key(key);
     socket
-        .dump(
-            &route::list(key.prefix.is_ipv4(), 0),
-            |found: &mut Option<_>, object| {
-                if let RouteNetlinkMessage::NewRoute(message) = object
-                    && let Some((at, route)) = route::parse(&message)
-                    && at == key
-                {
+        .dump_routes(
+            key.prefix.is_ipv4(),
+            0,
+            |found: &mut Option<_>, key, route| {
+                if key == wanted {
                     *found = Some(route);
                 }
             },
