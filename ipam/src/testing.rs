@@ -2,6 +2,7 @@
 //! demand, and the kit that a strategy must pass.
 
 mod dice;
+mod faulty;
 mod kit;
 
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 pub use self::dice::Dice;
+pub use self::faulty::{Call, FaultyStore, Mishap};
 pub use self::kit::{Fault, KitFailure, KitOptions, strategy_kit, strategy_kit_with};
 
 struct Unpark(Thread);
