@@ -121,9 +121,8 @@ impl Agent {
         let place = self.place()?;
         startup::ensure_node(&store, &node, place.address).await?;
         let settings = startup::bgp(&store, &node, &place, &self.config.bgp).await?;
-        let adopted = predecessors_routes()?;
-        let (speaker, speaker_events, speaker_driver) =
-            Speaker::new(&settings, !adopted.is_empty())?;
+        let (preserved, adopted) = predecessors_routes()?;
+        let (speaker, speaker_events, speaker_driver) = Speaker::new(&settings, preserved)?;
         let events = Events::new(&node);
         let wires = Wires::new();
         let mut tasks = JoinSet::new();
@@ -312,15 +311,20 @@ impl Wires {
     }
 }
 
-/// Routes by way of others that an earlier agent left in the kernel: kept until BGP has told what is so now.
-fn predecessors_routes() -> Result<BTreeMap<RouteKey, Route>, AgentError> {
+/// What an earlier agent left in the kernel: whether there is anything, and its routes by way of others, which are
+/// kept until BGP has told what is so now.
+fn predecessors_routes() -> Result<(bool, BTreeMap<RouteKey, Route>), AgentError> {
     let routes = linux::routes_of(names::ROUTE_PROTOCOL)
         .map_err(|error| AgentError::Kernel(Box::new(error)))?;
     let by_others = |route: &Route| route.hops.iter().all(|hop| matches!(hop, Hop::Via { .. }));
-    Ok(routes
-        .into_iter()
-        .filter(|(_, route)| by_others(route))
-        .collect())
+    let found = !routes.is_empty();
+    Ok((
+        found,
+        routes
+            .into_iter()
+            .filter(|(_, route)| by_others(route))
+            .collect(),
+    ))
 }
 
 /// How the kernel reaches an address that is no neighbour.

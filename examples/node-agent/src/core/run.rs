@@ -189,7 +189,7 @@ impl Core {
             .bgp_configuration()
             .and_then(|one| one.spec.as_number.as_ref());
         let wanted = stated
-            .or(cluster.map(|number| number.0))
+            .or_else(|| cluster.map(|number| number.0))
             .unwrap_or(crate::peers::DEFAULT_AS);
         if wanted != self.fixed.as_number {
             let running = self.fixed.as_number;
