@@ -4,6 +4,9 @@
 //! The kernel does the work of a route netlink request inside `send`, so a blocking socket waits for nothing else;
 //! what is read afterwards is there already.
 
+// Each of the two features uses a part of what both need.
+#![cfg_attr(not(all(feature = "attach", feature = "linux")), allow(dead_code))]
+
 pub(crate) mod address;
 mod codec;
 pub(crate) mod link;
@@ -13,5 +16,5 @@ mod socket;
 mod wire;
 
 pub(crate) use socket::{Batch, Socket};
-#[cfg(feature = "linux")]
+#[cfg_attr(not(feature = "linux"), allow(unused_imports))]
 pub(crate) use wire::{Notice, Object, notices};

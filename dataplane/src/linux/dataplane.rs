@@ -256,7 +256,7 @@ impl LinuxDataplane {
         for setting in settings {
             sysctl::set(setting, "1").map_err(|error| ApplyError::Network {
                 doing: "made to forward packets",
-                source: error.source,
+                source: KernelError::new(error.source.errno, Some(&error.path)),
             })?;
         }
         Ok(())

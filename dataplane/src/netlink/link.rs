@@ -138,7 +138,6 @@ pub(crate) fn veth(
 }
 
 /// The message that makes a VXLAN device.
-#[cfg(feature = "linux")]
 pub(crate) fn vxlan(
     name: &LinkName,
     settings: &Vxlan,
@@ -172,7 +171,6 @@ pub(crate) fn vxlan(
 }
 
 /// The message that makes the kernel load `ipip`, and with it `tunl0`: any IPIP device of another name does.
-#[cfg(feature = "linux")]
 pub(crate) fn ipip(name: &LinkName) -> RouteNetlinkMessage {
     let mut message = named(name);
     message

@@ -103,7 +103,6 @@ const fn destination(address: IpAddr) -> NeighbourAddress {
 }
 
 /// A forwarding entry as the kernel has it.
-#[cfg(feature = "linux")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KernelFdb {
     pub(crate) link: u32,
@@ -111,7 +110,6 @@ pub(crate) struct KernelFdb {
     pub(crate) remote: IpAddr,
 }
 
-#[cfg(feature = "linux")]
 pub(crate) fn parse_fdb(message: &NeighbourMessage) -> Option<KernelFdb> {
     let (mac, remote) = parts(message);
     Some(KernelFdb {
@@ -122,19 +120,16 @@ pub(crate) fn parse_fdb(message: &NeighbourMessage) -> Option<KernelFdb> {
 }
 
 /// The message that makes a permanent forwarding entry of a VXLAN device.
-#[cfg(feature = "linux")]
 pub(crate) fn new_fdb(link: u32, mac: MacAddr, remote: IpAddr) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewNeighbour(fdb(link, mac, remote))
 }
 
 /// The message that removes a forwarding entry.
-#[cfg(feature = "linux")]
 pub(crate) fn delete_fdb(link: u32, mac: MacAddr, remote: IpAddr) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelNeighbour(fdb(link, mac, remote))
 }
 
 /// The request that lists the forwarding entries of one device.
-#[cfg(feature = "linux")]
 pub(crate) fn list_fdb(link: u32) -> RouteNetlinkMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
@@ -142,7 +137,6 @@ pub(crate) fn list_fdb(link: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetNeighbour(message)
 }
 
-#[cfg(feature = "linux")]
 fn fdb(link: u32, mac: MacAddr, remote: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header = NeighbourHeader {

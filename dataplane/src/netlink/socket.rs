@@ -47,7 +47,6 @@ impl Socket {
     }
 
     /// The port by which notices tell who caused them.
-    #[cfg(feature = "linux")]
     pub(crate) const fn port(&self) -> u32 {
         self.port
     }
@@ -291,7 +290,6 @@ impl<T> Batch<T> {
     }
 
     /// Adds the removal of a route.
-    #[cfg(feature = "linux")]
     pub(crate) fn push_removal(&mut self, tag: T, key: &RouteKey, protocol: u8) {
         self.raw(tag, codec::DELETE, 0, |bytes| {
             codec::write_delete(bytes, key, protocol)
@@ -315,13 +313,11 @@ impl<T> Batch<T> {
     }
 
     /// How many changes wait.
-    #[cfg(feature = "linux")]
     pub(crate) fn len(&self) -> usize {
         self.tags.len()
     }
 
     /// Whether it is time to run it.
-    #[cfg(feature = "linux")]
     pub(crate) fn is_full(&self) -> bool {
         self.tags.len() >= MESSAGES
     }

@@ -1,10 +1,8 @@
 use netlink_packet_core::ParseableParametrized;
 use netlink_packet_route::RouteNetlinkMessage;
 
-#[cfg(feature = "linux")]
 use super::{codec, route::KernelRoute};
 use crate::KernelError;
-#[cfg(feature = "linux")]
 use crate::state::RouteKey;
 
 pub(super) const HEADER: usize = 16;
@@ -18,7 +16,6 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     pub(super) flags: u16,
     pub(super) sequence: u32,
-    #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "for the monitor"))]
     pub(super) port: u32,
     pub(super) payload: &'a [u8],
 }
@@ -72,7 +69,6 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 /// A change in the kernel that nobody asked this socket for.
-#[cfg(feature = "linux")]
 pub(crate) struct Notice {
     /// The port of the socket that caused it; 0 is the kernel itself.
     pub(crate) port: u32,
@@ -81,7 +77,6 @@ pub(crate) struct Notice {
 }
 
 /// What a notice is about.
-#[cfg(feature = "linux")]
 pub(crate) enum Object {
     /// A route, and whether it is there.
     Route(RouteKey, KernelRoute, bool),
@@ -90,7 +85,6 @@ pub(crate) enum Object {
 }
 
 /// The notices of one datagram; what does not parse is left out.
-#[cfg(feature = "linux")]
 pub(crate) fn notices(datagram: &[u8]) -> impl Iterator<Item = Notice> {
     Messages(datagram).filter_map(|message| {
         let Answer::Object(payload) = message.answer() else {

@@ -12,7 +12,7 @@ use crate::{Dataplane, Fault, Object, Report, State, names};
 /// It starts without any link but the loopback. A change must have reached the kernel when the call returns.
 pub trait Bench: Send {
     /// A new dataplane of this kernel, which owns routes of protocol
-    /// [`names::ROUTE_PROTOCOL`](crate::names::ROUTE_PROTOCOL).
+    /// [`names::ROUTE_PROTOCOL`].
     fn open(&mut self) -> Box<dyn Dataplane>;
     /// Adds a link that is up.
     fn add_link(&mut self, name: &LinkName);
@@ -24,7 +24,7 @@ pub trait Bench: Send {
     fn add_route(&mut self, key: &RouteKey, route: &Route, protocol: u8);
     /// Removes a route.
     fn remove_route(&mut self, key: &RouteKey);
-    /// All routes of these protocols: [`names::ROUTE_PROTOCOL`](crate::names::ROUTE_PROTOCOL) and [`FOREIGN`].
+    /// All routes of these protocols: [`names::ROUTE_PROTOCOL`] and [`FOREIGN`].
     fn routes(&mut self) -> BTreeMap<RouteKey, (u8, Route)>;
 }
 

@@ -124,7 +124,7 @@ fn routes(end: u32, v4: bool) -> (IpAddr, [(RouteKey, KernelRoute); 2]) {
         source: None,
         protocol: BOOT,
     };
-    let everything = Prefix::containing(all, 0).unwrap_or(Prefix::host(all));
+    let everything = Prefix::containing(all, 0).unwrap_or_else(|_| Prefix::host(all));
     let on_link = RouteKey::main(Prefix::host(address));
     (
         address,
