@@ -19,6 +19,8 @@ mod strategy;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp;
+mod tunnel;
+mod utilisation;
 mod view;
 
 pub use ipnetwork;
@@ -47,4 +49,6 @@ pub use self::store::{
 };
 pub use self::strategy::{Ask, BlockAffine, Rehearsal, Step, Strategy, rehearse, start_index};
 pub use self::timestamp::{Timestamp, TimestampError};
+pub use self::tunnel::{Tunnel, TunnelAddress};
+pub use self::utilisation::{BlockUtilisation, Counts, PoolUtilisation, utilisation};
 pub use self::view::{Refusal, View};

@@ -140,6 +140,10 @@ fn mutants_that_reach_for_other_blocks() {
         refusal(robber),
         Refusal::InUse(_) | Refusal::NoAutoAllocation
     ));
+}
+
+#[test]
+fn mutants_that_claim_what_they_must_not() {
     let outside = |_: &Ask<'_>, _: &View, step| match step {
         Step::Claim { .. } => Step::Claim {
             block: "192.168.0.0/26".parse().unwrap(),

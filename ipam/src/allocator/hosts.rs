@@ -168,8 +168,11 @@ impl Ipam {
         let mut confirmed = Vec::new();
         for claim in self.store.affinities(Some(owner)).await?.records {
             let block = self.block(claim.value.block).await?;
-            if let Some(block) = self.settle(claim, block, now).await? {
-                confirmed.push(block.value.cidr());
+            let (begun, nothing) = (claim.clone(), block.is_none());
+            match self.settle(claim, block, now).await? {
+                Some(block) => confirmed.push(block.value.cidr()),
+                None if nothing => self.drop_claim(&begun).await?,
+                None => {}
             }
         }
         Ok(confirmed)

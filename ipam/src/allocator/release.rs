@@ -205,7 +205,7 @@ impl Ipam {
     }
 
     /// The blocks in which a handle is counted.
-    pub(super) async fn blocks_of(&self, handle: &HandleId) -> Result<Vec<Block>, StoreError> {
+    pub(crate) async fn blocks_of(&self, handle: &HandleId) -> Result<Vec<Block>, StoreError> {
         let found = self
             .store
             .handles(std::slice::from_ref(handle))

@@ -2,5 +2,6 @@
 
 mod assign;
 mod crash;
+mod figures;
 mod hosts;
 mod world;
