@@ -40,12 +40,34 @@ pub struct Config {
     /// How many equally good paths are used. Default 1.
     #[serde(default = "one")]
     pub max_paths: u8,
-    /// Put the best routes into the kernel. Default false.
+    /// What becomes of the best routes.
     #[serde(default)]
-    pub kernel: bool,
+    pub kernel: Kernel,
     /// The process takes up from one that was killed or ended with SIGUSR2. Default false.
     #[serde(default)]
     pub restarting: bool,
+}
+
+/// The kernel's routing table.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// Put the best routes into it. Default false.
+    #[serde(default)]
+    pub export: bool,
+    /// The protocol number of these routes. What carries it is ours: routes that are not best any more are removed.
+    /// Default 186, which iproute2 calls bgp; an agent on the same machine has 80.
+    #[serde(default = "protocol")]
+    pub protocol: u8,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self {
+            export: false,
+            protocol: protocol(),
+        }
+    }
 }
 
 /// A neighbour, or with `prefix` any number of them.
@@ -144,6 +166,10 @@ impl<'de> Deserialize<'de> for Restart {
 
 const fn port() -> u16 {
     179
+}
+
+const fn protocol() -> u8 {
+    186
 }
 
 const fn hold() -> u64 {

@@ -2,4 +2,5 @@
 //! for, the best routes in the kernel.
 
 pub mod config;
+pub mod kernel;
 pub mod run;

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ocicat_bgp::driver::{self, DriverConfig};
+use ocicat_bgp::driver::{self, DriverConfig, Handle};
 use ocicat_bgp::{Attributes, Cease, Stop};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::kernel::Kernel;
 
 /// Runs a speaker until it is told to end.
 ///
@@ -32,6 +34,7 @@ async fn serve(config: &Config, listen: Option<SocketAddr>) -> Result<()> {
     }
     let (bgp, driver) = driver::new(settings)?;
     let driver = tokio::spawn(driver);
+    let kernel = start_kernel(config, &bgp)?;
     for network in networks {
         bgp.originate(network, Attributes::local());
     }
@@ -53,7 +56,27 @@ async fn serve(config: &Config, listen: Option<SocketAddr>) -> Result<()> {
         _ = interrupt.recv() => Stop::Cease(Cease::AdministrativeShutdown(String::new())),
         _ = silent.recv() => Stop::Silent,
     };
+    let farewell = stop != Stop::Silent;
     bgp.stop(stop).await;
     driver.await?;
+    if let Some(kernel) = kernel {
+        // The driver is gone and with it the sender of events: the follower has ended.
+        let mut kernel = kernel.await?;
+        if farewell {
+            kernel.clear().await;
+        }
+    }
     Ok(())
+}
+
+fn start_kernel(config: &Config, bgp: &Handle) -> Result<Option<JoinHandle<Kernel>>> {
+    if !config.kernel.export {
+        return Ok(None);
+    }
+    let mut kernel = Kernel::open(config.kernel.protocol, config.restarting)?;
+    let events = bgp.events();
+    Ok(Some(tokio::spawn(async move {
+        kernel.follow(events).await;
+        kernel
+    })))
 }
