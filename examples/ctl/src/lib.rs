@@ -3,6 +3,8 @@
 
 pub mod document;
 pub mod manifest;
+mod native;
 
 pub use document::{Document, Fault};
-pub use manifest::{Manifest, WriteError, Written, native};
+pub use manifest::{Manifest, WriteError, Written};
+pub use native::native;

@@ -3,6 +3,7 @@
 use ocicat_datastore::{Key, Object, Op, Revision, Store, StoreError};
 
 use crate::document::{self, Document, Fault};
+use crate::native::native;
 
 /// An object of a file, with the lines that it came from.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub struct Written {
     pub revision: Revision,
 }
 
-/// Reads every object of a file; those in lists too, and checks that each is one that ocicat knows.
+/// Reads every object of a file, those in lists too, in the form that a store without Kubernetes keeps ([`native`]).
 ///
 /// # Errors
 /// The first [`Fault`]: a syntax error, an unknown kind, a missing name, a field that its kind does not have.
@@ -33,15 +34,6 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Manifest>, Fault> {
     Ok(manifests)
 }
 
-/// The object that a store without Kubernetes keeps: Calico's form of what Kubernetes calls policies, namespaces and
-/// service accounts; anything else unchanged.
-///
-/// # Errors
-/// [`StoreError::Malformed`] when the object does not decode as its kind.
-pub fn native(object: &Object) -> Result<Object, StoreError> {
-    Ok(object.clone())
-}
-
 fn collect(document: Document, into: &mut Vec<Manifest>) -> Result<(), Fault> {
     let list = document
         .text("kind")
@@ -49,8 +41,8 @@ fn collect(document: Document, into: &mut Vec<Manifest>) -> Result<(), Fault> {
     if let (true, Some(items)) = (list, document.elements("items")) {
         return items.into_iter().try_for_each(|item| collect(item, into));
     }
-    let object =
-        Object::from_value(document.to_json()).map_err(|error| located(&document, &error))?;
+    let object = Object::from_value(document.to_json()).and_then(|object| native(&object));
+    let object = object.map_err(|error| located(&document, &error))?;
     into.push(Manifest { object, document });
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! A running cluster: machines, datastore, agents and pods, and what commands do to it.
 
 mod converge;
+mod departure;
 mod enforce;
+mod expect;
 mod questions;
 mod router;
 

@@ -20,13 +20,12 @@ pub(super) fn start(router: &Place, scenario: &Scenario) -> Result<Program> {
         .find_map(crate::scenario::Rack::router)
         .context("a router needs a rack")?;
     let peers = scenario.nodes.iter().map(|node| {
-        json!({"addr": node.ip.first(), "as": scenario.as_number, "passive": true, "gr": true})
+        json!({"addr": node.ip.first(), "as": scenario.as_number, "passive": true, "gr": 5, "hold": 3})
     });
     let config = json!({
         "as": ROUTER_AS,
         "router_id": id,
-        "hold": 3,
-        "kernel": {"export": true},
+        "kernel": true,
         "peers": peers.collect::<Vec<_>>(),
     });
     let path = etc_folder(router.name()).join("bgpd.json");
