@@ -199,6 +199,11 @@ impl Session {
         self.restarting = restarting;
     }
 
+    /// Whether there ever was a connection.
+    pub(crate) fn had_links(&self) -> bool {
+        self.next_link > 0
+    }
+
     /// New settings for the sessions to come. A peer that was waited for and is to be dialled is dialled.
     pub(crate) fn set_config(&mut self, config: SessionConfig, now: Instant) {
         self.config = config;

@@ -334,7 +334,7 @@ impl Speaker {
     pub(super) fn drop_idle_dynamic(&mut self, peer: PeerId) {
         let Some(slot) = self.slot(peer) else { return };
         let idle = slot.session.links().next().is_none() && slot.stale.is_empty();
-        if slot.dynamic && idle && slot.restart_until.is_none() {
+        if slot.dynamic && idle && slot.session.had_links() && slot.restart_until.is_none() {
             self.discard(peer);
         }
     }
