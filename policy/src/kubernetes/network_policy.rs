@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use ocicat_datastore::Metadata;
 use ocicat_datastore::model::{
     EntityRule, IntOrString, KubeNetworkPolicy, KubePeer, KubePolicyPort, LabelSelector, Malformed,
-    NetworkPolicy, NetworkPolicySpec, Rule,
+    NetworkPolicy, NetworkPolicySpec, Port, Rule,
 };
 
 use super::{Converted, selector, unreadable};
@@ -159,74 +159,74 @@ fn rules(side: Side, peers: &[KubePeer], ports: &[KubePolicyPort]) -> Result<Vec
 
 type PortGroup = (Option<&'static str>, Vec<IntOrString>);
 
+/// The ports of one protocol.
+#[derive(Default)]
+struct Group {
+    all: bool,
+    numbers: Vec<(u16, u16)>,
+    names: Vec<String>,
+}
+
 /// The ports by protocol, in the fewest ranges; an entry without a port makes it all ports of its protocol.
 fn port_groups(ports: &[KubePolicyPort]) -> Result<Vec<PortGroup>, Failure> {
     if ports.is_empty() {
         return Ok(vec![(None, Vec::new())]);
     }
-    #[derive(Default)]
-    struct Group {
-        all: bool,
-        numbers: Vec<(u16, u16)>,
-        names: Vec<String>,
-    }
     let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
     for (i, port) in ports.iter().enumerate() {
-        let at = |field: &str, reason| (format!("ports[{i}].{field}"), reason);
+        let at = |(field, reason): (&str, Reason)| (format!("ports[{i}].{field}"), reason);
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
         let index = PROTOCOLS.iter().position(|known| *known == protocol);
-        let index = index.ok_or_else(|| {
-            let reason = Reason::Unknown {
-                found: protocol.to_owned(),
-                expected: "TCP, UDP, SCTP",
-            };
-            at("protocol", reason)
-        })?;
-        let group = groups.entry(index).or_default();
+        let unknown = || Reason::Unknown {
+            found: protocol.to_owned(),
+            expected: "TCP, UDP, SCTP",
+        };
+        let index = index.ok_or_else(|| at(("protocol", unknown())))?;
+        groups.entry(index).or_default().add(port).map_err(at)?;
+    }
+    let written = |(index, group): (usize, Group)| (PROTOCOLS.get(index).copied(), group.written());
+    Ok(groups.into_iter().map(written).collect())
+}
+
+impl Group {
+    fn add(&mut self, port: &KubePolicyPort) -> Result<(), (&'static str, Reason)> {
         match (&port.port, port.end_port) {
-            (None, None) => group.all = true,
-            (None, Some(_)) => return Err(at("endPort", Reason::Needs("a port"))),
+            (None, None) => self.all = true,
+            (None, Some(_)) => return Err(("endPort", Reason::Needs("a port"))),
             (Some(IntOrString::Int(first)), end) => {
-                let first = number(*first).map_err(|reason| at("port", reason))?;
-                let last = number(end.unwrap_or_else(|| first.into()))
-                    .ok()
-                    .filter(|last| *last >= first);
-                let range = Reason::Range {
-                    found: end.unwrap_or_default(),
+                let first = number(*first).map_err(|reason| ("port", reason))?;
+                let end = end.unwrap_or_else(|| first.into());
+                let last = number(end).ok().filter(|last| *last >= first);
+                let reason = Reason::Range {
+                    found: end,
                     first: first.into(),
                     last: 65535,
                 };
-                group
-                    .numbers
-                    .push((first, last.ok_or_else(|| at("endPort", range))?));
+                self.numbers.push((first, last.ok_or(("endPort", reason))?));
             }
             (Some(_), Some(_)) => {
-                return Err(at("endPort", Reason::Excludes("a port that is a name")));
+                return Err(("endPort", Reason::Excludes("a port that is a name")));
             }
             (Some(name), None) => match name.port() {
-                Ok(ocicat_datastore::model::Port::Name(name)) => group.names.push(name),
-                Ok(_) => return Err(at("port", Reason::Needs("a number or a name"))),
-                Err(error) => return Err(at("port", Reason::Value(error))),
+                Ok(Port::Name(name)) => self.names.push(name),
+                Ok(_) => return Err(("port", Reason::Needs("a number or a name"))),
+                Err(error) => return Err(("port", Reason::Value(error))),
             },
         }
+        Ok(())
     }
-    let written = |(index, mut group): (usize, Group)| {
-        let mut out = Vec::new();
-        if !group.all {
-            group.numbers.sort_unstable();
-            out.extend(joined(&group.numbers));
-            group.names.sort();
-            group.names.dedup();
-            out.extend(
-                group
-                    .names
-                    .iter()
-                    .map(|name| IntOrString::from(name.as_str())),
-            );
+
+    fn written(mut self) -> Vec<IntOrString> {
+        if self.all {
+            return Vec::new();
         }
-        (PROTOCOLS.get(index).copied(), out)
-    };
-    Ok(groups.into_iter().map(written).collect())
+        self.numbers.sort_unstable();
+        self.names.sort();
+        self.names.dedup();
+        let mut out = joined(&self.numbers);
+        out.extend(self.names.into_iter().map(IntOrString::String));
+        out
+    }
 }
 
 const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
