@@ -22,8 +22,8 @@ pub(crate) struct Entry<T> {
 pub(crate) enum Next<T> {
     /// The next change of its kind.
     Change(Arc<T>),
-    /// What follows this revision is no longer here; the floor is what one can go on from.
-    Behind { position: Revision, floor: Revision },
+    /// What follows this revision is no longer here.
+    Behind(Revision),
     /// There will be no more.
     Closed(StoreError),
 }
@@ -69,14 +69,17 @@ impl<T> Feed<T> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn head(&self) -> Revision {
         self.lock().head
     }
 
+    #[cfg(feature = "memory")]
     pub(crate) fn floor(&self) -> Revision {
         self.lock().floor
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn has_watchers(&self) -> bool {
         !self.lock().watchers.is_empty()
     }
@@ -197,10 +200,7 @@ impl<T> Feed<T> {
         };
         let position = watcher.position;
         if position < inner.floor {
-            return Poll::Ready(Next::Behind {
-                position,
-                floor: inner.floor,
-            });
+            return Poll::Ready(Next::Behind(position));
         }
         let start = inner
             .entries

@@ -84,11 +84,11 @@ impl Follow {
         let count = self.drivers.len();
         for offset in 0..count {
             let index = (self.next + offset) % count;
-            if let Some(driver) = self.drivers.get_mut(index) {
-                if let Poll::Ready(event) = driver.poll_event(context) {
-                    self.next = index;
-                    return Poll::Ready(event);
-                }
+            if let Some(driver) = self.drivers.get_mut(index)
+                && let Poll::Ready(event) = driver.poll_event(context)
+            {
+                self.next = index;
+                return Poll::Ready(event);
             }
         }
         Poll::Pending

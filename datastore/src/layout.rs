@@ -23,31 +23,31 @@ impl Layout {
         }
     }
 
-    /// The key of an object; `None` when its name cannot be the name of an object of its kind.
-    pub(crate) fn path(&self, key: &Key) -> Option<String> {
+    /// The key of an object.
+    ///
+    /// # Errors
+    /// As for [`Key::check`].
+    pub(crate) fn path(&self, key: &Key) -> Result<String, StoreError> {
+        key.check()?;
         let prefix = &self.prefix;
         let name = escape(&key.name);
-        Some(match key.kind {
+        Ok(match key.kind {
             Kind::IpamBlock => {
-                let (family, block) = family_and_block(&names::block_cidr(&key.name)?);
+                let (family, block) = block_part(names::block_cidr(&key.name));
                 format!("{prefix}/ipam/v2/assignment/{family}/block/{block}")
             }
             Kind::BlockAffinity => {
-                let (owner_type, owner, cidr) = names::affinity_parts(&key.name)?;
-                let (family, block) = family_and_block(&cidr);
+                let (owner_type, owner, cidr) =
+                    names::affinity_parts(&key.name).unwrap_or_default();
+                let (family, block) = block_part(Some(cidr));
                 let (owner_type, owner) = (escape(owner_type), escape(owner));
                 format!("{prefix}/ipam/v2/{owner_type}/{owner}/{family}/block/{block}")
             }
             Kind::IpamHandle => format!("{prefix}/ipam/v2/handle/{name}"),
-            Kind::IpamConfig if key.name == "default" => format!("{prefix}/ipam/v2/config"),
-            Kind::IpamConfig => return None,
-            _ if key.name.is_empty() => return None,
-            kind => match (&key.namespace, kind.is_namespaced()) {
-                (Some(namespace), true) => {
-                    format!("{}{}/{name}", self.resources(kind), escape(namespace))
-                }
-                (None, false) => format!("{}{name}", self.resources(kind)),
-                _ => return None,
+            Kind::IpamConfig => format!("{prefix}/ipam/v2/config"),
+            kind => match &key.namespace {
+                Some(namespace) => format!("{}{}/{name}", self.resources(kind), escape(namespace)),
+                None => format!("{}{name}", self.resources(kind)),
             },
         })
     }
@@ -142,7 +142,8 @@ fn resource_kind(group: &str, plural: &str) -> Option<Kind> {
 }
 
 /// `ipv4` or `ipv6`, and the range as it stands in keys: `10.0.0.0-26`.
-fn family_and_block(cidr: &str) -> (&'static str, String) {
+fn block_part(cidr: Option<String>) -> (&'static str, String) {
+    let cidr = cidr.unwrap_or_default();
     let family = if cidr.contains(':') { "ipv6" } else { "ipv4" };
     (family, cidr.replace('/', "-"))
 }
@@ -160,33 +161,6 @@ fn unescape(name: &str) -> String {
     name.replace("%2f", "/")
         .replace("%2F", "/")
         .replace("%25", "%")
-}
-
-/// Whether an object can have this key.
-///
-/// # Errors
-/// [`StoreError::Invalid`].
-#[cfg(feature = "memory")]
-pub(crate) fn check(key: &Key) -> Result<(), StoreError> {
-    Layout::new(PREFIX)
-        .path(key)
-        .map(drop)
-        .ok_or_else(|| bad_name(key))
-}
-
-/// The error for a name that [`Layout::path`] has no key for.
-pub(crate) fn bad_name(key: &Key) -> StoreError {
-    let kind = key.kind;
-    let (field, reason) = match (&key.namespace, kind.is_namespaced()) {
-        (None, true) => ("metadata.namespace", format!("{kind} needs a namespace")),
-        (Some(_), false) => ("metadata.namespace", format!("{kind} has no namespace")),
-        _ => ("metadata.name", format!("is no name of a {kind}")),
-    };
-    StoreError::Invalid {
-        key: Some(key.clone()),
-        field: field.to_owned(),
-        reason,
-    }
 }
 
 /// Fields of IPAM records that are called otherwise in the API than in the store.
@@ -226,10 +200,10 @@ pub(crate) fn stored(object: &Object) -> String {
         }
     }
     for (kind, api, stored) in RENAMED {
-        if *kind == object.kind {
-            if let Some(value) = record.remove(*api) {
-                record.insert((*stored).to_owned(), value);
-            }
+        if *kind == object.kind
+            && let Some(value) = record.remove(*api)
+        {
+            record.insert((*stored).to_owned(), value);
         }
     }
     if object.kind == Kind::BlockAffinity {
@@ -279,10 +253,10 @@ pub(crate) fn object(key: Key, stored: &[u8], revision: Revision) -> Result<Obje
 
 fn from_record(key: &Key, mut record: Map<String, Value>) -> Value {
     for (kind, api, stored) in RENAMED {
-        if *kind == key.kind {
-            if let Some(value) = record.remove(*stored) {
-                record.insert((*api).to_owned(), value);
-            }
+        if *kind == key.kind
+            && let Some(value) = record.remove(*stored)
+        {
+            record.insert((*api).to_owned(), value);
         }
     }
     match key.kind {
@@ -347,7 +321,7 @@ mod tests {
             ),
         ];
         for (key, path) in cases {
-            assert_eq!(layout().path(&key).as_deref(), Some(path));
+            assert_eq!(layout().path(&key).as_deref(), Ok(path));
             assert_eq!(layout().key(path), Some(key.clone()), "{path}");
             let prefixes = layout().scope(&Scope::all(key.kind));
             assert!(
@@ -356,7 +330,8 @@ mod tests {
             );
         }
         assert_eq!(layout().key("/calico/ipam/v2/host/node-1"), None);
-        assert_eq!(layout().path(&Key::cluster(Kind::Pod, "x")), None);
+        assert!(layout().path(&Key::cluster(Kind::Pod, "x")).is_err());
+        assert!(layout().path(&Key::cluster(Kind::IpamBlock, "x")).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod feed;
 mod follow;
 #[cfg(feature = "ipam")]
 pub mod ipam;
-#[cfg(any(feature = "memory", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 mod layout;
 #[cfg(feature = "memory")]
 mod memory;

@@ -12,7 +12,6 @@ use futures_core::Stream;
 use crate::backend::{Backend, Change, Listing, Op, Watch};
 use crate::error::StoreError;
 use crate::feed::{Entry, Feed, Next};
-use crate::layout;
 use crate::object::{Key, Object, Revision, Scope, take_version};
 
 /// A call that reaches a [`Memory`] store; a hook decides what becomes of it.
@@ -134,7 +133,7 @@ impl State {
     /// Does one operation; the answer, and what a watch sees.
     fn apply(&mut self, op: Op) -> Result<(Object, Change), StoreError> {
         let key = op.key();
-        layout::check(&key)?;
+        key.check()?;
         let found = self.objects.get(&key).map(|object| object.revision);
         let next = Revision(self.revision.0 + 1);
         let mut object = match (op, found) {
@@ -280,10 +279,10 @@ impl Stream for Changes {
                     }
                     Ok((*change).clone())
                 }
-                Poll::Ready(Next::Behind {
-                    position: since,
-                    floor: oldest,
-                }) => Err(StoreError::Compacted { since, oldest }),
+                Poll::Ready(Next::Behind(since)) => {
+                    let oldest = self.feed.floor();
+                    Err(StoreError::Compacted { since, oldest })
+                }
                 Poll::Ready(Next::Closed(error)) => Err(error),
             };
             self.over = item.is_err();

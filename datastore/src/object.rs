@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::error::StoreError;
-use crate::model::{Kind, Resource};
+use crate::model::{Kind, Resource, names};
 
 /// When something was written: grows with every write. 0, the default, is before every write, or "none".
 ///
@@ -72,6 +72,37 @@ impl Key {
             namespace: Some(namespace.into()),
             name: name.into(),
         }
+    }
+}
+
+impl Key {
+    /// Whether an object can have this key: a namespace where the kind has them and none where it has not, and a name, which
+    /// for IPAM records is one that [`names`] makes (`default` for the configuration).
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] that names the field.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let kind = self.kind;
+        let name = match kind {
+            Kind::IpamBlock => names::block_cidr(&self.name).is_some(),
+            Kind::BlockAffinity => names::affinity_parts(&self.name).is_some(),
+            Kind::IpamConfig => self.name == "default",
+            _ => !self.name.is_empty(),
+        };
+        let (field, reason) = match (&self.namespace, kind.is_namespaced()) {
+            (None, true) => ("metadata.namespace", format!("{kind} needs a namespace")),
+            (Some(_), false) => ("metadata.namespace", format!("{kind} has no namespace")),
+            _ if !name => (
+                "metadata.name",
+                format!("{:?} is no name of a {kind}", self.name),
+            ),
+            _ => return Ok(()),
+        };
+        Err(StoreError::Invalid {
+            key: Some(self.clone()),
+            field: field.to_owned(),
+            reason,
+        })
     }
 }
 
@@ -174,7 +205,7 @@ impl Object {
             field: "kind".to_owned(),
             reason: unknown.to_string(),
         })?;
-        let name = match crate::model::names::derived(kind, &value) {
+        let name = match names::derived(kind, &value) {
             Some(name) => name,
             None => text("/metadata/name")
                 .ok_or_else(|| missing("metadata.name"))?

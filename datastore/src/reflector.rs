@@ -80,7 +80,10 @@ pub struct Reflector {
     known: HashMap<Key, Revision>,
     revision: Revision,
     listed: bool,
-    failures: u32,
+    /// Failed listings since the last that succeeded.
+    list_failures: u32,
+    /// Failed watches since the last change.
+    watch_failures: u32,
     state: State,
     events: VecDeque<Event>,
 }
@@ -94,7 +97,8 @@ impl Reflector {
             known: HashMap::new(),
             revision: Revision::NONE,
             listed: false,
-            failures: 0,
+            list_failures: 0,
+            watch_failures: 0,
             state: State::List,
             events: VecDeque::new(),
         }
@@ -145,12 +149,13 @@ impl Reflector {
         self.events.push_back(Event::InSync { kind, revision });
         self.revision = revision;
         self.listed = true;
+        self.list_failures = 0;
         self.state = State::Watch;
     }
 
     /// The watch has something new.
     pub fn changed(&mut self, change: Change) {
-        self.failures = 0;
+        self.watch_failures = 0;
         let revision = change.revision();
         if revision <= self.revision {
             return;
@@ -189,15 +194,21 @@ impl Reflector {
             self.state = State::Wait(UNKNOWN_KIND_WAIT);
             return;
         }
-        self.failures += 1;
-        if compacted || self.failures >= WATCH_TRIES {
+        let failures = if self.state == State::List {
+            &mut self.list_failures
+        } else {
+            &mut self.watch_failures
+        };
+        *failures += 1;
+        let failures = *failures;
+        if compacted || failures.is_multiple_of(WATCH_TRIES) {
             self.listed = false;
         }
-        if compacted && self.failures == 1 {
+        if compacted && failures == 1 {
             self.state = State::List;
             return;
         }
-        let doubled = FIRST_WAIT.saturating_mul(1 << (self.failures - 1).min(16));
+        let doubled = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(16));
         self.state = State::Wait(
             doubled
                 .min(LONGEST_WAIT)

@@ -181,14 +181,10 @@ impl Shared {
         answer
     }
 
-    fn path(&self, key: &Key) -> Result<String, StoreError> {
-        self.layout.path(key).ok_or_else(|| layout::bad_name(key))
-    }
-
     /// What the thread has to do for an operation, and the object that will be the answer.
     fn prepare(&self, op: Op) -> Result<(Write, Prepared), StoreError> {
         let key = op.key();
-        let path = self.path(&key)?;
+        let path = self.layout.path(&key)?;
         let (expected, object) = match op {
             Op::Delete { revision, .. } => {
                 let expected = revision.unwrap_or_default();
@@ -282,7 +278,7 @@ impl Prepared {
 #[async_trait]
 impl Backend for Sqlite {
     async fn get(&self, key: &Key) -> Result<Option<Object>, StoreError> {
-        let path = self.shared.path(key)?;
+        let path = self.shared.layout.path(key)?;
         let found = self
             .shared
             .ask(|reply| Request::Get { path, reply })

@@ -84,9 +84,7 @@ impl Stream for Changes {
                             return Poll::Ready(Some(Ok(change)));
                         }
                     }
-                    Next::Behind {
-                        position: since, ..
-                    } => {
+                    Next::Behind(since) => {
                         let answer = this.shared.begin(|reply| Request::History { since, reply });
                         this.state = State::Reading(answer);
                     }

@@ -1,7 +1,7 @@
 //! The kit that every [`Backend`] must pass.
 //!
 //! Give [`run`] a [`Fixture`] of your store; what it reports is what a node agent would stumble over. It writes objects whose
-//! names begin with `kit-` in namespaces `kit-a` and `kit-b`, and deletes what it finds there first.
+//! names begin with `kit` in namespaces `kit-a` and `kit-b`, and deletes what it finds there first.
 
 mod basics;
 mod lists;
@@ -160,7 +160,7 @@ fn is_ours(key: &Key) -> bool {
     match key.kind {
         Kind::IpamBlock => key.name.starts_with("198-18-"),
         Kind::BlockAffinity => key.name.starts_with("host:kit-"),
-        _ => key.name.starts_with("kit-"),
+        _ => key.name.starts_with("kit"),
     }
 }
 
