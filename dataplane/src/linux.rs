@@ -6,6 +6,8 @@
 #[cfg(feature = "attach")]
 mod attach;
 #[cfg(feature = "linux")]
+mod conntrack;
+#[cfg(feature = "linux")]
 mod dataplane;
 #[cfg(feature = "linux")]
 mod entries;
@@ -30,6 +32,8 @@ mod view;
 
 #[cfg(feature = "attach")]
 pub use attach::LinuxAttach;
+#[cfg(feature = "linux")]
+pub use conntrack::forget_connections;
 #[cfg(feature = "linux")]
 pub use dataplane::LinuxDataplane;
 pub use interfaces::interfaces;

@@ -8,13 +8,15 @@
 #![cfg_attr(not(all(feature = "attach", feature = "linux")), allow(dead_code))]
 
 pub(crate) mod address;
-mod codec;
+mod batch;
+pub(crate) mod codec;
 pub(crate) mod link;
 pub(crate) mod neighbour;
 pub(crate) mod route;
 mod socket;
 mod wire;
 
-pub(crate) use socket::{Batch, Socket};
+pub(crate) use batch::{Batch, message};
+pub(crate) use socket::Socket;
 #[cfg_attr(not(feature = "linux"), allow(unused_imports))]
 pub(crate) use wire::{Notice, Object, notices};

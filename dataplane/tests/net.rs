@@ -13,3 +13,5 @@ mod links;
 mod routes;
 #[path = "net/sandbox.rs"]
 mod sandbox;
+#[path = "net/traffic.rs"]
+mod traffic;

@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::conntrack::forget_connections;
 use super::follow::{Effect, Interest};
 use super::monitor::{Heard, Monitor};
 use super::options::Options;
-use super::routes::Routes;
+use super::routes::{Routes, departed};
 use super::view::View;
 use super::{entries, links, sysctl};
 use crate::netlink::Socket;
@@ -159,6 +160,14 @@ impl LinuxDataplane {
             report,
         };
         let doing_routes = doing("written (routes)");
+        let (moved, gone) = self
+            .applied
+            .as_ref()
+            .filter(|_| self.options.connections)
+            .map(|applied| departed(applied, desired))
+            .unwrap_or_default();
+        // A packet of an old connection must not find the new way with the old translation.
+        forget_connections(&moved).map_err(doing("written (connections)"))?;
         routes
             .add(&desired.routes, since)
             .await
@@ -177,6 +186,7 @@ impl LinuxDataplane {
                 }
             }
         }
+        forget_connections(&gone).map_err(doing("written (connections)"))?;
         Ok(())
     }
 

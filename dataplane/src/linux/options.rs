@@ -17,6 +17,9 @@ pub struct Options {
     pub policy: bool,
     /// Whether the node is made to forward packets (`ip_forward`, `ipv6/conf/all/forwarding`). Default true.
     pub forwarding: bool,
+    /// Whether connections of addresses that leave a pod's link are forgotten
+    /// ([`forget_connections`](super::forget_connections)). Default true.
+    pub connections: bool,
 }
 
 impl Default for Options {
@@ -30,6 +33,7 @@ impl Default for Options {
                 .collect(),
             policy: true,
             forwarding: true,
+            connections: true,
         }
     }
 }
@@ -43,6 +47,7 @@ impl Options {
             links: BTreeSet::new(),
             policy: false,
             forwarding: false,
+            connections: false,
         }
     }
 

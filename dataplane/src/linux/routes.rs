@@ -14,7 +14,7 @@ use crate::{KernelError, Refusal, State};
 
 mod diff;
 
-pub(super) use diff::names;
+pub(super) use diff::{departed, names};
 
 /// Works on routes with one socket, for one apply.
 pub(super) struct Routes<'a> {

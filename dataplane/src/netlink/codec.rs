@@ -210,7 +210,7 @@ fn read_ip(value: &[u8]) -> Option<IpAddr> {
 }
 
 /// Kinds and values. An attribute whose length is wrong ends them.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     const FLAGS: u16 = 0xc000;
     std::iter::from_fn(move || {
         let &[a, b, c, d] = bytes.first_chunk()?;

@@ -1,18 +1,14 @@
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{Socket as Raw, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket as Raw, SocketAddr};
 
+use super::batch::{Batch, append, number};
 use super::route::KernelRoute;
 use super::wire::{Answer, Messages, object};
 use super::{codec, route};
 use crate::state::RouteKey;
 use crate::{KernelError, Refusal};
-
-/// How many messages go into one datagram. The kernel answers each that it refuses, all within one `send`; more
-/// answers than the default receive buffer holds (about 250) would be lost.
-const MESSAGES: usize = 128;
 
 /// How often a dump that was overtaken by changes is started again.
 const DUMPS: usize = 10;
@@ -31,13 +27,23 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens a socket in the network namespace of the calling thread.
     pub(crate) fn open() -> Result<Self, KernelError> {
-        let mut raw = Raw::new(NETLINK_ROUTE)?;
+        let socket = Self::of(NETLINK_ROUTE)?;
+        // Lets the kernel filter dumps (Linux 4.20).
+        socket.raw.set_netlink_get_strict_chk(true)?;
+        Ok(socket)
+    }
+
+    /// As [`open`](Self::open), for netlink's netfilter family.
+    pub(crate) fn open_netfilter() -> Result<Self, KernelError> {
+        Self::of(NETLINK_NETFILTER)
+    }
+
+    fn of(family: isize) -> Result<Self, KernelError> {
+        let mut raw = Raw::new(family)?;
         let port = raw.bind_auto()?.port_number();
         raw.connect(&SocketAddr::new(0, 0))?;
         raw.set_cap_ack(true)?;
         raw.set_ext_ack(true)?;
-        // Lets the kernel filter dumps (Linux 4.20).
-        raw.set_netlink_get_strict_chk(true)?;
         Ok(Self {
             raw,
             port,
@@ -100,7 +106,9 @@ impl Socket {
         request: &RouteNetlinkMessage,
         mut fold: impl FnMut(&mut T, RouteNetlinkMessage),
     ) -> Result<T, KernelError> {
-        self.dump_raw(request, |whole, kind, payload| {
+        let mut bytes = Vec::new();
+        append(&mut bytes, request.clone(), NLM_F_REQUEST | NLM_F_DUMP, 0);
+        self.dump_raw(bytes, |whole, kind, payload| {
             // One object that does not parse (a driver's novelty) does not hide the others.
             if let Ok(object) = object(kind, payload) {
                 fold(whole, object);
@@ -108,15 +116,16 @@ impl Socket {
         })
     }
 
-    fn dump_raw<T: Default>(
+    /// Lists what a message in bytes asks for.
+    pub(crate) fn dump_raw<T: Default>(
         &mut self,
-        request: &RouteNetlinkMessage,
+        mut request: Vec<u8>,
         mut fold: impl FnMut(&mut T, u16, &[u8]),
     ) -> Result<T, KernelError> {
         let mut tries = 0;
         loop {
             let mut whole = T::default();
-            match self.dump_once(request, &mut |kind, payload| {
+            match self.dump_once(&mut request, &mut |kind, payload| {
                 fold(&mut whole, kind, payload)
             }) {
                 Ok(()) => return Ok(whole),
@@ -133,7 +142,14 @@ impl Socket {
         protocol: u8,
         mut fold: impl FnMut(&mut T, RouteKey, KernelRoute),
     ) -> Result<T, KernelError> {
-        self.dump_raw(&route::list(v4, protocol), |whole, _, payload| {
+        let mut bytes = Vec::new();
+        append(
+            &mut bytes,
+            route::list(v4, protocol),
+            NLM_F_REQUEST | NLM_F_DUMP,
+            0,
+        );
+        self.dump_raw(bytes, |whole, _, payload| {
             // The filter is the kernel's since 4.20; it costs nothing to look.
             if let Some((key, found)) = codec::read(payload)
                 && (protocol == 0 || found.protocol == protocol)
@@ -145,19 +161,13 @@ impl Socket {
 
     fn dump_once(
         &mut self,
-        request: &RouteNetlinkMessage,
+        request: &mut [u8],
         each: &mut dyn FnMut(u16, &[u8]),
     ) -> Result<(), KernelError> {
         const INTERRUPTED: u16 = 0x10;
-        let mut bytes = Vec::new();
         let sequence = self.next();
-        append(
-            &mut bytes,
-            request.clone(),
-            NLM_F_REQUEST | NLM_F_DUMP,
-            sequence,
-        );
-        self.send(&bytes)?;
+        number(request, 0, sequence);
+        self.send(request)?;
         let mut interrupted = false;
         loop {
             self.receive()?;
@@ -191,10 +201,7 @@ impl Socket {
         };
         let first = self.sequence.wrapping_add(1);
         for at in &batch.starts {
-            let sequence = self.next().to_ne_bytes();
-            if let Some(field) = batch.bytes.get_mut(at + 8..at + 12) {
-                field.copy_from_slice(&sequence);
-            }
+            number(&mut batch.bytes, *at, self.next());
         }
         // Only the last is acknowledged: the kernel works through a datagram in order.
         if let Some(flags) = batch
@@ -233,7 +240,7 @@ impl Socket {
         }
     }
 
-    fn next(&mut self) -> u32 {
+    const fn next(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
     }
@@ -256,87 +263,5 @@ impl Socket {
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-}
-
-/// Changes that go to the kernel in one datagram, each with a tag by which a refusal is recognised.
-pub(crate) struct Batch<T> {
-    bytes: Vec<u8>,
-    starts: Vec<usize>,
-    tags: Vec<T>,
-}
-
-impl<T> Batch<T> {
-    pub(crate) const fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            starts: Vec::new(),
-            tags: Vec::new(),
-        }
-    }
-
-    /// Adds a change; `flags` are those of a new object (`NLM_F_CREATE` and the like).
-    pub(crate) fn push(&mut self, tag: T, message: RouteNetlinkMessage, flags: u16) {
-        self.starts.push(self.bytes.len());
-        self.tags.push(tag);
-        append(&mut self.bytes, message, flags | NLM_F_REQUEST, 0);
-    }
-
-    /// Adds a route; `flags` as in [`push`](Self::push).
-    pub(crate) fn push_route(&mut self, tag: T, key: &RouteKey, route: &KernelRoute, flags: u16) {
-        self.raw(tag, codec::NEW, flags, |bytes| {
-            codec::write_new(bytes, key, route)
-        });
-    }
-
-    /// Adds the removal of a route.
-    pub(crate) fn push_removal(&mut self, tag: T, key: &RouteKey, protocol: u8) {
-        self.raw(tag, codec::DELETE, 0, |bytes| {
-            codec::write_delete(bytes, key, protocol)
-        });
-    }
-
-    fn raw(&mut self, tag: T, kind: u16, flags: u16, write: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.bytes.len();
-        self.starts.push(start);
-        self.tags.push(tag);
-        self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes
-            .extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
-        self.bytes.extend_from_slice(&[0; 8]);
-        write(&mut self.bytes);
-        let length = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
-        if let Some(field) = self.bytes.get_mut(start..start + 4) {
-            field.copy_from_slice(&length.to_ne_bytes());
-        }
-    }
-
-    /// How many changes wait.
-    pub(crate) fn len(&self) -> usize {
-        self.tags.len()
-    }
-
-    /// Whether it is time to run it.
-    pub(crate) fn is_full(&self) -> bool {
-        self.tags.len() >= MESSAGES
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.starts.clear();
-    }
-}
-
-fn append(bytes: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16, sequence: u32) {
-    let mut header = NetlinkHeader::default();
-    header.flags = flags;
-    header.sequence_number = sequence;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-    message.finalize();
-    let start = bytes.len();
-    bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
-    if let Some(space) = bytes.get_mut(start..) {
-        message.serialize(space);
     }
 }

@@ -98,4 +98,6 @@ fn enter_new() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|errno| {
         panic!("a network namespace cannot be made ({errno}): run as root or under `unshare -Urnm`")
     });
+    // Links that the tests make are there at once, not after a second of looking for duplicates.
+    std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
 }

@@ -1,10 +1,13 @@
 //! Which routes differ: pure, and in one pass over both sides.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::State;
 use crate::netlink::route::{KernelRoute, kernel_key};
-use crate::state::{Route, RouteKey};
+use crate::state::{Hop, Route, RouteKey};
 
 type Routes = BTreeMap<RouteKey, Route>;
 
@@ -52,6 +55,29 @@ pub(super) fn unnamed<'a>(
     })
 }
 
+/// The addresses that were straight behind a pod's link and are not, or not behind that one: those that are elsewhere
+/// now, and those that are gone.
+pub(in crate::linux) fn departed(
+    before: &State,
+    now: &State,
+) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
+    if Arc::ptr_eq(&before.routes, &now.routes) {
+        return Default::default();
+    }
+    let prefix = &*now.host.workload_prefix;
+    let left = changed(&before.routes, Some(&now.routes)).filter(|(key, route)| {
+        let [Hop::Link(link)] = route.hops.as_slice() else {
+            return false;
+        };
+        key.prefix.is_host() && link.as_str().starts_with(prefix)
+    });
+    let (moved, gone): (Vec<_>, Vec<_>) = left
+        .map(|(key, _)| key)
+        .partition(|key| now.routes.contains_key(key));
+    let addresses = |keys: Vec<&RouteKey>| keys.iter().map(|key| key.prefix.address()).collect();
+    (addresses(moved), addresses(gone))
+}
+
 /// Whether a state's routes name this key of the kernel.
 pub(in crate::linux) fn names(routes: &Routes, key: &RouteKey) -> bool {
     routes.contains_key(key) || {
@@ -66,7 +92,6 @@ pub(in crate::linux) fn names(routes: &Routes, key: &RouteKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Hop;
 
     fn routes(of: &[(&str, u32, u8)]) -> Routes {
         let route = |hops| Route {
