@@ -10,7 +10,7 @@ use crate::{
 
 mod assign;
 mod assign_ip;
-mod claim;
+pub(crate) mod claim;
 mod commit;
 mod handles;
 mod hosts;
@@ -115,7 +115,7 @@ impl Ipam {
     }
 
     /// One block from the store.
-    async fn block(&self, cidr: Prefix) -> Result<Option<Stored<Block>>, StoreError> {
+    pub(crate) async fn block(&self, cidr: Prefix) -> Result<Option<Stored<Block>>, StoreError> {
         Ok(self.store.blocks(&[cidr]).await?.pop().flatten())
     }
 

@@ -299,6 +299,7 @@ impl Block {
 
     /// Begins a write: addresses that are taken from here on carry the new sequence number.
     pub fn advance(&mut self) {
+        self.defects.clear();
         self.sequence = self.sequence.wrapping_add(1);
     }
 

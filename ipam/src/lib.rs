@@ -3,6 +3,7 @@
 mod affinity;
 mod allocator;
 mod block;
+mod check;
 mod config;
 mod error;
 mod family;
@@ -31,6 +32,7 @@ pub use self::block::{
     Allocation, AttributeRecord, Bitmap, Block, BlockDefect, BlockRecord, BlockRecordError,
     BlockSizeError, Ordinal,
 };
+pub use self::check::{Census, CheckReport, Finding, Held, InUse, Repaired};
 pub use self::config::{IpamConfig, IpamConfigError};
 pub use self::error::{AssignError, ReleaseError, SharedError, StoreError};
 pub use self::family::Family;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How a claim ended.
-pub(super) enum Claimed {
+pub(crate) enum Claimed {
     /// The block is the claimer's, and the claim confirmed.
     Ours(Stored<Block>),
     /// It is somebody else's; the claim has been taken back.
@@ -21,7 +21,7 @@ impl Ipam {
     ///
     /// A block that exists and names the owner is confirmed. Whoever cleans up meanwhile loses, since every step
     /// gives the affinity or the block a new version.
-    pub(super) async fn claim_block(
+    pub(crate) async fn claim_block(
         &self,
         owner: &Owner,
         cidr: Prefix,
@@ -128,7 +128,7 @@ impl Ipam {
     }
 
     /// Deletes a claim, unless somebody has changed it since: then it is theirs to finish.
-    pub(super) async fn drop_claim(&self, claim: &Stored<BlockAffinity>) -> Result<(), StoreError> {
+    pub(crate) async fn drop_claim(&self, claim: &Stored<BlockAffinity>) -> Result<(), StoreError> {
         let BlockAffinity { owner, block, .. } = &claim.value;
         let key = RecordKey::Affinity(owner.clone(), *block);
         retry(self.write(Write::Delete(key, claim.revision.clone())).await).map(|_| ())
@@ -138,7 +138,7 @@ impl Ipam {
     ///
     /// When the block must be empty and is not, or is not as it was `expected`, an affinity that was on its way out
     /// is confirmed again: its block serves addresses, and needs its route.
-    pub(super) async fn release_block(
+    pub(crate) async fn release_block(
         &self,
         owner: &Owner,
         cidr: Prefix,
@@ -228,7 +228,7 @@ impl Ipam {
     }
 
     /// One write.
-    pub(super) async fn write(&self, write: Write) -> Result<Revision, StoreError> {
+    pub(crate) async fn write(&self, write: Write) -> Result<Revision, StoreError> {
         let key = write.key();
         let mut results = self.store.write(vec![write]).await;
         results.pop().unwrap_or(Err(StoreError::Missing(key)))

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::handles::Counts;
+use super::handles::{CountedIn, Counts};
 use super::{Desk, Ipam};
 use crate::{
     AssignError, Block, HandleId, Ordinal, Prefix, Record, RecordKey, Revision, StoreError, Stored,
@@ -33,7 +33,10 @@ impl Ipam {
     /// Writes entries: their handles in one batch, then each block once. What did not get into a block is counted
     /// out of its handle again.
     pub(super) async fn commit(&self, desk: &mut Desk, entries: &[Entry]) -> Vec<Outcome> {
-        let refused = self.count_in(&counts(entries.iter())).await;
+        let CountedIn {
+            written,
+            failed: refused,
+        } = self.count_in(&counts(entries.iter())).await;
         let mut blocks = BTreeSet::new();
         for entry in entries {
             if refused.contains_key(&entry.handle) {
@@ -59,10 +62,7 @@ impl Ipam {
             .zip(&outcomes)
             .filter(|(_, o)| matches!(o, Outcome::Lost));
         let lost = counts(lost.map(|(entry, _)| entry));
-        if !lost.is_empty() {
-            // What stays counted is found, and found to be nothing, when the handle is released.
-            let _ = self.count_out(&lost).await;
-        }
+        self.take_back(written, &lost).await;
         outcomes
     }
 

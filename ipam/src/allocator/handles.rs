@@ -1,136 +1,188 @@
 use std::collections::BTreeMap;
 
 use super::{ATTEMPTS, Ipam};
-use crate::{Handle, HandleId, Prefix, Record, RecordKey, StoreError, Stored, Write};
+use crate::{Handle, HandleId, Prefix, Record, RecordKey, ReleaseError, StoreError, Stored, Write};
 
 /// Addresses by handle and block.
-pub(super) type Counts = BTreeMap<HandleId, BTreeMap<Prefix, u32>>;
+pub(crate) type Counts = BTreeMap<HandleId, BTreeMap<Prefix, u32>>;
 
+/// How counting in went, handle by handle.
+#[derive(Default)]
+pub(super) struct CountedIn {
+    /// The handles as they have been written.
+    pub(super) written: BTreeMap<HandleId, Stored<Handle>>,
+    /// Those that could not be written, and why.
+    pub(super) failed: BTreeMap<HandleId, StoreError>,
+}
+
+/// A handle never counts too few: whoever subtracts does it at a version from which it knows that nobody relies on
+/// what it subtracts, and otherwise counts what is really there.
 impl Ipam {
-    /// Counts addresses in, for many handles in one batch; says which could not be written, and why. A handle that
-    /// does not exist is made without a read.
-    pub(super) async fn count_in(&self, counts: &Counts) -> BTreeMap<HandleId, StoreError> {
-        let mut failed = BTreeMap::new();
-        let mut open: Vec<&HandleId> = counts.keys().collect();
-        let mut known = BTreeMap::new();
+    /// Counts addresses in, for many handles in one batch. A handle that does not exist is made without a read.
+    pub(super) async fn count_in(&self, counts: &Counts) -> CountedIn {
+        let mut counted = CountedIn::default();
+        let mut open: Vec<(HandleId, Option<Stored<Handle>>)> =
+            counts.keys().map(|id| (id.clone(), None)).collect();
         for _ in 0..ATTEMPTS {
-            let writes = open.iter().map(|id| match known.remove(*id) {
-                Some(stored) => increment(stored, &counts[*id]),
-                None => Write::Create(Record::Handle(incremented(Handle::new(*id), &counts[*id]))),
-            });
-            let results = self.store.write(writes.collect()).await;
+            let (mut values, mut writes) = (Vec::new(), Vec::new());
+            for (id, known) in open {
+                let (value, revision) = match known {
+                    Some(stored) => (stored.value, Some(stored.revision)),
+                    None => (Handle::new(id), None),
+                };
+                let value = incremented(value, counts);
+                let record = Record::Handle(value.clone());
+                writes.push(match revision {
+                    Some(revision) => Write::Update(record, revision),
+                    None => Write::Create(record),
+                });
+                values.push(value);
+            }
             let mut again = Vec::new();
-            for (id, result) in open.into_iter().zip(results) {
+            for (value, result) in values.into_iter().zip(self.store.write(writes).await) {
+                let id = value.id.clone();
                 match result {
-                    Ok(_) => {}
-                    Err(error) if error.is_conflict() => again.push((id, error)),
-                    Err(error) => drop(failed.insert(id.clone(), error)),
+                    Ok(revision) => {
+                        counted.written.insert(id, Stored { value, revision });
+                    }
+                    Err(error) if error.is_conflict() => again.push(id),
+                    Err(error) => drop(counted.failed.insert(id, error)),
                 }
             }
             if again.is_empty() {
-                return failed;
+                return counted;
             }
-            let ids: Vec<_> = again.iter().map(|(id, _)| HandleId::clone(id)).collect();
-            match self.store.handles(&ids).await {
-                Ok(found) => known.extend(ids.into_iter().zip(found).filter_map(flat)),
+            match self.store.handles(&again).await {
+                Ok(found) => open = again.into_iter().zip(found).collect(),
                 Err(error) => {
-                    failed.extend(ids.into_iter().map(|id| (id, error.clone())));
-                    return failed;
+                    counted
+                        .failed
+                        .extend(again.into_iter().map(|id| (id, error.clone())));
+                    return counted;
                 }
             }
-            open = again.into_iter().map(|(id, _)| id).collect();
         }
-        for id in open {
-            failed.insert(
-                id.clone(),
-                StoreError::Conflict(RecordKey::Handle(id.clone())),
-            );
+        for (id, _) in open {
+            let error = StoreError::Conflict(RecordKey::Handle(id.clone()));
+            counted.failed.insert(id, error);
         }
-        failed
+        counted
     }
 
-    /// Counts addresses out, for many handles in one batch; a handle that counts none any more is deleted.
-    ///
-    /// What cannot be written stays counted, which costs a look into the block when the handle is released.
-    pub(super) async fn count_out(&self, counts: &Counts) -> Result<(), StoreError> {
-        let mut open: Vec<HandleId> = counts.keys().cloned().collect();
-        for _ in 0..ATTEMPTS {
-            if open.is_empty() {
-                return Ok(());
+    /// Takes back what was counted in and did not get into a block, unless somebody has written the handle since: then
+    /// it may count too many, which it may.
+    pub(super) async fn take_back(
+        &self,
+        mut written: BTreeMap<HandleId, Stored<Handle>>,
+        lost: &Counts,
+    ) {
+        let back = lost
+            .iter()
+            .filter_map(|(id, blocks)| reduced(written.remove(id)?, blocks));
+        let back: Vec<_> = back.collect();
+        if !back.is_empty() {
+            // What cannot be written stays counted.
+            drop(self.store.write(back).await);
+        }
+    }
+
+    /// Counts out addresses of a block that have been freed, from handles as they were before. One that somebody has
+    /// written since is counted anew.
+    pub(super) async fn count_out(
+        &self,
+        before: Vec<Stored<Handle>>,
+        block: Prefix,
+        freed: &BTreeMap<HandleId, u32>,
+    ) -> Result<(), ReleaseError> {
+        let mut writes = Vec::new();
+        let mut ids = Vec::new();
+        for stored in before {
+            let id = stored.value.id.clone();
+            let count = freed.get(&id).copied().unwrap_or(0);
+            if let Some(write) = reduced(stored, &BTreeMap::from([(block, count)])) {
+                writes.push(write);
+                ids.push(id);
             }
-            let found = self.store.handles(&open).await?;
-            let known: Vec<_> = open.into_iter().zip(found).filter_map(flat).collect();
-            open = self.write_out(known, counts).await?;
+        }
+        for (id, result) in ids.into_iter().zip(self.store.write(writes).await) {
+            match result {
+                Ok(_) => {}
+                Err(error) if error.is_conflict() => self.recount(&id, block).await?,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
 
-    /// As [`count_out`](Self::count_out), starting from a handle that has just been read.
-    pub(super) async fn count_out_from(
-        &self,
-        handle: Stored<Handle>,
-        counts: &Counts,
-    ) -> Result<(), StoreError> {
-        let id = handle.value.id.clone();
-        if self.write_out(vec![(id, handle)], counts).await?.is_empty() {
-            return Ok(());
-        }
-        self.count_out(counts).await
-    }
-
-    /// Writes reduced handles; the names of those that somebody else changed.
-    async fn write_out(
-        &self,
-        known: Vec<(HandleId, Stored<Handle>)>,
-        counts: &Counts,
-    ) -> Result<Vec<HandleId>, StoreError> {
-        let writes: Vec<_> = known
-            .iter()
-            .filter_map(|(id, stored)| decrement(stored, counts.get(id)?))
-            .collect();
-        let keys: Vec<_> = writes.iter().map(Write::key).collect();
-        let mut again = Vec::new();
-        for (key, result) in keys.into_iter().zip(self.store.write(writes).await) {
-            match (key, result) {
-                (_, Ok(_)) => {}
-                (RecordKey::Handle(id), Err(error)) if error.is_conflict() => again.push(id),
-                (_, Err(error)) => return Err(error),
+    /// Makes a handle count in a block what it holds there.
+    ///
+    /// The block is written, unchanged, between the two looks at the handle: whoever has counted an address in before
+    /// and not written the block loses, and counts again.
+    pub(crate) async fn recount(&self, id: &HandleId, block: Prefix) -> Result<(), ReleaseError> {
+        for _ in 0..ATTEMPTS {
+            let found = self
+                .store
+                .handles(std::slice::from_ref(id))
+                .await?
+                .pop()
+                .flatten();
+            let held = match self.outdate(block).await? {
+                Some(block) => u32::try_from(block.held_by(id).count()).unwrap_or(u32::MAX),
+                None => 0,
+            };
+            let counted = found
+                .as_ref()
+                .and_then(|stored| stored.value.blocks.get(&block).copied());
+            if counted.unwrap_or(0) == held {
+                return Ok(());
+            }
+            let write = match found {
+                None => {
+                    let mut fresh = Handle::new(id);
+                    fresh.increment(block, held);
+                    Write::Create(Record::Handle(fresh))
+                }
+                Some(Stored {
+                    mut value,
+                    revision,
+                }) => {
+                    value.blocks.remove(&block);
+                    value.increment(block, held);
+                    replace(value, revision)
+                }
+            };
+            match self.write(write).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(again)
+        Err(ReleaseError::Contention { attempts: ATTEMPTS })
     }
 }
 
-fn flat((id, stored): (HandleId, Option<Stored<Handle>>)) -> Option<(HandleId, Stored<Handle>)> {
-    Some((id, stored?))
-}
-
-fn incremented(mut handle: Handle, counts: &BTreeMap<Prefix, u32>) -> Handle {
-    for (block, count) in counts {
-        handle.increment(*block, *count);
+fn incremented(mut handle: Handle, counts: &Counts) -> Handle {
+    let blocks = counts.get(&handle.id).cloned().unwrap_or_default();
+    for (block, count) in blocks {
+        handle.increment(block, count);
     }
     handle
 }
 
-fn increment(stored: Stored<Handle>, counts: &BTreeMap<Prefix, u32>) -> Write {
-    Write::Update(
-        Record::Handle(incremented(stored.value, counts)),
-        stored.revision,
-    )
+/// The write of a handle with so much less in its blocks; `None` when that changes nothing.
+fn reduced(stored: Stored<Handle>, blocks: &BTreeMap<Prefix, u32>) -> Option<Write> {
+    let mut value = stored.value.clone();
+    for (block, count) in blocks {
+        value.decrement(*block, *count);
+    }
+    (value != stored.value).then(|| replace(value, stored.revision))
 }
 
-/// `None` when nothing is to be written.
-fn decrement(stored: &Stored<Handle>, counts: &BTreeMap<Prefix, u32>) -> Option<Write> {
-    let mut handle = stored.value.clone();
-    for (block, count) in counts {
-        handle.decrement(*block, *count);
+/// The write of a handle at a version; one that counts nothing is deleted.
+pub(super) fn replace(value: Handle, revision: crate::Revision) -> Write {
+    if value.is_empty() {
+        Write::Delete(RecordKey::Handle(value.id), revision)
+    } else {
+        Write::Update(Record::Handle(value), revision)
     }
-    if handle.is_empty() {
-        return Some(Write::Delete(
-            RecordKey::Handle(handle.id),
-            stored.revision.clone(),
-        ));
-    }
-    let changed = handle != stored.value;
-    changed.then(|| Write::Update(Record::Handle(handle), stored.revision.clone()))
 }

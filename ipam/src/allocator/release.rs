@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use super::handles::Counts;
+use super::handles::replace;
 use super::load::Settings;
 use super::{ATTEMPTS, Ipam};
 use crate::{
@@ -70,7 +70,13 @@ enum Pick<'a> {
     Matching(&'a (dyn Fn(&Allocation) -> bool + Send + Sync)),
 }
 
-type Freed = Vec<(IpAddr, Option<HandleId>)>;
+/// What was freed in a block.
+#[derive(Default)]
+struct Freed {
+    addresses: Vec<IpAddr>,
+    /// How many of them each handle held.
+    handles: BTreeMap<HandleId, u32>,
+}
 
 impl Ipam {
     /// Releases every address of a handle, and the handle. Nothing held is a success with no addresses.
@@ -85,30 +91,39 @@ impl Ipam {
         handle: &HandleId,
         now: SystemTime,
     ) -> Result<Vec<IpAddr>, ReleaseError> {
-        let Some(stored) = self
-            .store
-            .handles(std::slice::from_ref(handle))
-            .await?
-            .pop()
-            .flatten()
-        else {
-            return Ok(Vec::new());
-        };
         let config = self.store.config().await?;
         let mut addresses = Vec::new();
-        for (cidr, counted) in &stored.value.blocks {
-            let freed = self
-                .release_in(*cidr, &Pick::Handle(handle), &config, now)
-                .await?;
-            if freed.len() < *counted as usize {
-                // Somebody may be about to write an address that is counted already: let them lose.
-                self.outdate(*cidr).await?;
+        for _ in 0..ATTEMPTS {
+            let found = self
+                .store
+                .handles(std::slice::from_ref(handle))
+                .await?
+                .pop()
+                .flatten();
+            let Some(Stored {
+                value: mut counted,
+                revision,
+            }) = found
+            else {
+                return Ok(addresses);
+            };
+            for (cidr, count) in std::mem::take(&mut counted.blocks) {
+                let freed = self
+                    .release_in(cidr, &Pick::Handle(handle), &config, now)
+                    .await?;
+                if freed.len() < count as usize {
+                    // Somebody may be about to write an address that is counted already: let them lose.
+                    self.outdate(cidr).await?;
+                }
+                addresses.extend(freed);
             }
-            addresses.extend(freed.into_iter().map(|(address, _)| address));
+            match self.write(replace(counted, revision)).await {
+                Ok(_) => return Ok(addresses),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        let counts = Counts::from([(handle.clone(), stored.value.blocks.clone())]);
-        self.count_out_from(stored, &counts).await?;
-        Ok(addresses)
+        Err(ReleaseError::Contention { attempts: ATTEMPTS })
     }
 
     /// Releases addresses, block by block. A wrong belief about one address leaves its whole block as it is.
@@ -139,15 +154,11 @@ impl Ipam {
                 .await
             {
                 Ok(freed) => {
-                    let held = |address| freed.iter().any(|(freed, _)| *freed == address);
                     let all = listed.iter().map(|release| release.address);
                     released
                         .unallocated
-                        .extend(all.filter(|address| !held(*address)));
-                    released
-                        .addresses
-                        .extend(freed.iter().map(|(address, _)| *address));
-                    self.count_freed(cidr, &freed).await?;
+                        .extend(all.filter(|address| !freed.contains(address)));
+                    released.addresses.extend(freed);
                 }
                 Err(error) => released.failed.push((cidr, error)),
             }
@@ -168,11 +179,8 @@ impl Ipam {
                 continue;
             }
             let cidr = stored.value.cidr();
-            let freed = self
-                .release_in(cidr, &Pick::Matching(condition), &config, now)
-                .await?;
-            self.count_freed(cidr, &freed).await?;
-            addresses.extend(freed.into_iter().map(|(address, _)| address));
+            let pick = Pick::Matching(condition);
+            addresses.extend(self.release_in(cidr, &pick, &config, now).await?);
         }
         Ok(addresses)
     }
@@ -196,10 +204,8 @@ impl Ipam {
             ..settings.config.clone()
         };
         for (cidr, listed) in blocks {
-            let freed = self
-                .release_in(cidr, &Pick::Listed(&listed), &config, now)
+            self.release_in(cidr, &Pick::Listed(&listed), &config, now)
                 .await?;
-            self.count_freed(cidr, &freed).await?;
         }
         Ok(())
     }
@@ -243,34 +249,22 @@ impl Ipam {
         Ok(cidrs.find(|cidr| cidr.contains(address)))
     }
 
-    async fn count_freed(&self, block: Prefix, freed: &Freed) -> Result<(), StoreError> {
-        let mut counts = Counts::new();
-        for handle in freed.iter().filter_map(|(_, handle)| handle.as_ref()) {
-            *counts
-                .entry(handle.clone())
-                .or_default()
-                .entry(block)
-                .or_default() += 1;
-        }
-        if counts.is_empty() {
-            Ok(())
-        } else {
-            self.count_out(&counts).await
-        }
-    }
-
-    /// Writes a block unchanged, so that nobody who read it before can write it.
-    async fn outdate(&self, cidr: Prefix) -> Result<(), ReleaseError> {
+    /// Writes a block unchanged, so that nobody who read it before can write it; `None` when there is none.
+    pub(crate) async fn outdate(&self, cidr: Prefix) -> Result<Option<Block>, ReleaseError> {
         for _ in 0..ATTEMPTS {
-            let Some(mut block) = self.block(cidr).await? else {
-                return Ok(());
+            let Some(Stored {
+                mut value,
+                revision,
+            }) = self.block(cidr).await?
+            else {
+                return Ok(None);
             };
-            block.value.advance();
+            value.advance();
             match self
-                .write(Write::Update(Record::Block(block.value), block.revision))
+                .write(Write::Update(Record::Block(value.clone()), revision))
                 .await
             {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Some(value)),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error.into()),
             }
@@ -279,54 +273,42 @@ impl Ipam {
     }
 
     /// Releases addresses of one block: one write, tried again when somebody else was faster. A block that nobody
-    /// owns is deleted with its last address.
+    /// owns is deleted with its last address. Handles are counted out, but for one that is released as a whole.
     async fn release_in(
         &self,
         cidr: Prefix,
         pick: &Pick<'_>,
         config: &IpamConfig,
         now: SystemTime,
-    ) -> Result<Freed, ReleaseError> {
+    ) -> Result<Vec<IpAddr>, ReleaseError> {
         let mut remembered = self.recall(&cidr);
         for _ in 0..ATTEMPTS {
             let from_memory = remembered.is_some();
-            let stored = match remembered.take() {
-                Some(stored) => stored,
-                None => match self.block(cidr).await? {
-                    Some(stored) => stored,
-                    None => {
-                        self.remember(&cidr, None);
-                        return Ok(Vec::new());
-                    }
-                },
+            let found = match remembered.take() {
+                Some(stored) => Some(stored),
+                None => self.block(cidr).await?,
             };
-            let Stored {
+            let Some(Stored {
                 value: mut block,
                 revision,
-            } = stored;
+            }) = found
+            else {
+                self.remember(&cidr, None);
+                return Ok(Vec::new());
+            };
             block.thaw(now, config.cooldown);
             let freed = match pick.free(&mut block, config, now) {
                 // What is remembered may be old: only the store can say that there is nothing.
                 Err(_) if from_memory => continue,
-                Ok(freed) if freed.is_empty() && from_memory => continue,
-                Ok(freed) if freed.is_empty() => return Ok(freed),
+                Ok(freed) if freed.addresses.is_empty() && from_memory => continue,
+                Ok(freed) if freed.addresses.is_empty() => return Ok(Vec::new()),
                 other => other?,
             };
-            block.advance();
-            let unused = block.owner().is_none() && block.is_empty();
-            let write = if unused {
-                Write::Delete(RecordKey::Block(cidr), revision)
-            } else {
-                Write::Update(Record::Block(block.clone()), revision)
-            };
-            match self.write(write).await {
-                Ok(revision) => {
-                    let now_is = Stored {
-                        value: block,
-                        revision,
-                    };
-                    self.remember(&cidr, (!unused).then_some(&now_is));
-                    return Ok(freed);
+            let before = self.handles_before(pick, &freed).await?;
+            match self.write_released(block, revision).await {
+                Ok(()) => {
+                    self.count_out(before, cidr, &freed.handles).await?;
+                    return Ok(freed.addresses);
                 }
                 Err(error) if error.is_conflict() => {}
                 Err(error) => {
@@ -336,6 +318,50 @@ impl Ipam {
             }
         }
         Err(ReleaseError::Contention { attempts: ATTEMPTS })
+    }
+
+    async fn handles_before(
+        &self,
+        pick: &Pick<'_>,
+        freed: &Freed,
+    ) -> Result<Vec<Stored<Handle>>, StoreError> {
+        if matches!(pick, Pick::Handle(_)) || freed.handles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = freed.handles.keys().cloned().collect();
+        Ok(self
+            .store
+            .handles(&ids)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    async fn write_released(
+        &self,
+        mut block: Block,
+        revision: crate::Revision,
+    ) -> Result<(), StoreError> {
+        let cidr = block.cidr();
+        block.advance();
+        if block.owner().is_none() && block.is_empty() {
+            self.write(Write::Delete(RecordKey::Block(cidr), revision))
+                .await?;
+            self.remember(&cidr, None);
+            return Ok(());
+        }
+        let revision = self
+            .write(Write::Update(Record::Block(block.clone()), revision))
+            .await?;
+        self.remember(
+            &cidr,
+            Some(&Stored {
+                value: block,
+                revision,
+            }),
+        );
+        Ok(())
     }
 }
 
@@ -359,13 +385,16 @@ impl Pick<'_> {
                 .filter_map(|release| believed(block, release).transpose())
                 .collect::<Result<_, _>>()?,
         };
-        let mut freed = Vec::with_capacity(picked.len());
+        let mut freed = Freed::default();
         for ordinal in picked {
             let handle = block
                 .allocation(ordinal)
                 .and_then(|held| held.handle.clone());
             if block.release(ordinal, now, config.cooldown) {
-                freed.extend(block.address(ordinal).map(|address| (address, handle)));
+                freed.addresses.extend(block.address(ordinal));
+                if let Some(handle) = handle {
+                    *freed.handles.entry(handle).or_default() += 1;
+                }
             }
         }
         Ok(freed)

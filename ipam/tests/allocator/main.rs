@@ -1,6 +1,7 @@
 //! The allocator over a store in memory.
 
 mod assign;
+mod check;
 mod crash;
 mod figures;
 mod hosts;
