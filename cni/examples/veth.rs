@@ -28,37 +28,19 @@ impl Plugin for Veth {
 
     fn add(&self, call: Call<Config>) -> Result<AddResult, CniError> {
         let netns = call.netns.clone().unwrap_or_default();
-        refuse_host(&netns)?;
+        call.open_netns()?;
         let (network, at) = (call.network.name.as_str(), &call.attachment);
-        let (link, inside) = (host_link(network, at), at.ifname.as_str());
+        let (link, inside) = (at.host_link("v", &call.network.name), at.ifname.as_str());
         Rollback::scope(|rollback| {
             let address = take(&call.config, &owner(network, at))?;
             rollback.push("releasing the address", || {
                 release(&call.config, |o| o == owner(network, at))
             });
-            // Made under another name in the container: a link that is called `inside` already is somebody else's.
-            ip(&[
-                "link",
-                "add",
-                &link,
-                "type",
-                "veth",
-                "peer",
-                "name",
-                &format!("p{link}"),
-            ])?;
+            // The other end is born in the container: a link of that name there is somebody else's, and an error.
+            let path = netns.to_string_lossy();
+            let peer = ["peer", "name", inside, "netns", &path];
+            ip(&[&["link", "add", &link, "type", "veth"], &peer[..]].concat())?;
             rollback.push("removing the link", || remove(&link));
-            ip(&[
-                "link",
-                "set",
-                &format!("p{link}"),
-                "netns",
-                &netns.to_string_lossy(),
-            ])?;
-            within(
-                &netns,
-                &["link", "set", &format!("p{link}"), "name", inside],
-            )?;
             within(
                 &netns,
                 &["address", "add", &format!("{address}/32"), "dev", inside],
@@ -70,7 +52,7 @@ impl Plugin for Veth {
                 .map_err(|e| CniError::config(format!("subnet: {e}")))?;
             Ok(AddResult::new()
                 .interface(Interface::new(&link))
-                .interface(Interface::new(inside).sandbox(netns.to_string_lossy()))
+                .interface(Interface::new(inside).sandbox(path))
                 .ip(IpConfig::new(address).interface(1)))
         })
     }
@@ -78,7 +60,7 @@ impl Plugin for Veth {
     fn del(&self, call: Call<Config>) -> Result<(), CniError> {
         let network = call.network.name.as_str();
         // Everything goes by names, and each step is tried.
-        let removed = remove(&host_link(network, &call.attachment));
+        let removed = remove(&call.attachment.host_link("v", &call.network.name));
         let released = release(&call.config, |o| o == owner(network, &call.attachment));
         removed.and(released)
     }
@@ -119,12 +101,16 @@ impl Plugin for Veth {
     }
 
     fn gc(&self, call: GcCall<Config>) -> Result<(), CniError> {
-        let network = call.network.name.as_str();
-        let kept: Vec<_> = call.keep.iter().map(|at| owner(network, at)).collect();
-        let prefix = format!("{network} ");
+        let lost = |owner: &str| {
+            let rest = owner
+                .strip_prefix(call.network.name.as_str())?
+                .strip_prefix(' ')?;
+            let (container, interface) = rest.split_once('/')?;
+            let at = AttachmentId::new(container.parse().ok()?, interface.parse().ok()?);
+            (!call.keep.contains(&at)).then_some(at)
+        };
         release(&call.config, |owner| {
-            let lost = owner.starts_with(&prefix) && !kept.iter().any(|kept| kept == owner);
-            lost && remove(&link_of(owner)).is_ok()
+            lost(owner).is_some_and(|at| remove(&at.host_link("v", &call.network.name)).is_ok())
         })
     }
 
@@ -138,18 +124,6 @@ impl Plugin for Veth {
 /// Whose an address is: what its file holds.
 fn owner(network: &str, at: &AttachmentId) -> String {
     format!("{network} {at}")
-}
-
-fn host_link(network: &str, at: &AttachmentId) -> String {
-    link_of(&owner(network, at))
-}
-
-/// A name from the owner alone (FNV-1a), so that DEL finds it without any memory.
-fn link_of(owner: &str) -> String {
-    let hash = owner.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    format!("v{:012x}", hash >> 16)
 }
 
 /// The first address whose file can be made, or the one that the owner has already.
@@ -185,17 +159,6 @@ fn release(config: &Config, whose: impl Fn(&str) -> bool) -> Result<(), CniError
         }
     }
     Ok(())
-}
-
-fn refuse_host(netns: &Path) -> Result<(), CniError> {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
-    let wrong = |why: String| Err(CniError::environment("CNI_NETNS", why));
-    match (identity(netns), identity(Path::new("/proc/self/ns/net"))) {
-        (Err(cause), _) => wrong(format!("{}: {cause}", netns.display())),
-        (Ok(container), Ok(host)) if container == host => wrong("is the host's own".to_owned()),
-        _ => Ok(()),
-    }
 }
 
 /// Removes a link; one that is gone, or goes at the same time, is as good as removed.

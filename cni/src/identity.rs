@@ -150,6 +150,27 @@ impl AttachmentId {
             ifname,
         }
     }
+
+    /// A name for the host's end of this attachment, from names alone, so that DEL needs no memory: the prefix, then hexadecimal
+    /// digits of a hash (FNV-1a, 64 bits) of network, container and interface, 15 bytes in all.
+    ///
+    /// ```
+    /// use ocicat_cni::{AttachmentId, NetworkName};
+    ///
+    /// let pod = AttachmentId::new("box".parse()?, "eth0".parse()?);
+    /// let link = pod.host_link("veth", &NetworkName::new("net")?);
+    /// assert_eq!(link, "veth95c0793cf9a");
+    /// # Ok::<(), ocicat_cni::IdentityError>(())
+    /// ```
+    #[must_use]
+    pub fn host_link(&self, prefix: &str, network: &NetworkName) -> String {
+        // Neither a network's name nor a container id can hold the colon and the slash between the parts.
+        let text = format!("{network}:{self}");
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        format!("{prefix}{hash:016x}").chars().take(15).collect()
+    }
 }
 
 impl fmt::Display for AttachmentId {

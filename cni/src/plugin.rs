@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -112,6 +114,27 @@ pub struct StatusCall<C> {
 }
 
 impl<C> Call<C> {
+    /// Opens the container's network namespace; the host's own is refused.
+    ///
+    /// # Errors
+    /// [`CniError::INVALID_ENVIRONMENT`], naming `CNI_NETNS`, when there is no path, nothing can be opened there, or it is
+    /// the namespace that the plugin runs in.
+    pub fn open_netns(&self) -> Result<File, CniError> {
+        let wrong = |why: &dyn std::fmt::Display| CniError::environment("CNI_NETNS", why);
+        let path = self
+            .netns
+            .as_deref()
+            .ok_or_else(|| wrong(&"required, but not set"))?;
+        let at_path = |cause| wrong(&format_args!("{}: {cause}", path.display()));
+        let file = File::open(path).map_err(at_path)?;
+        let inside = file.metadata().map_err(at_path)?;
+        let host = std::fs::metadata("/proc/self/ns/net");
+        if host.is_ok_and(|host| (host.dev(), host.ino()) == (inside.dev(), inside.ino())) {
+            return Err(wrong(&"is the host's own network namespace"));
+        }
+        Ok(file)
+    }
+
     /// Runs another plugin's ADD with the same configuration and variables, such as the IPAM plugin's.
     ///
     /// When it fails, its DEL is run too, as the specification asks; an error of that is in the details.

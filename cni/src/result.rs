@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -319,6 +319,18 @@ impl IpConfig {
 }
 
 impl Route {
+    /// The default route of the gateway's family, through it.
+    #[must_use]
+    pub fn default_via(gateway: IpAddr) -> Self {
+        let all = match gateway {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        // Zero is a length of either family: the other arm is never taken.
+        let all = IpNetwork::new(all, 0).unwrap_or_else(|_| IpNetwork::from(all));
+        Self::new(all).via(gateway)
+    }
+
     /// A route with nothing but its destination.
     #[must_use]
     pub fn new(dst: IpNetwork) -> Self {

@@ -81,3 +81,12 @@ fn what_is_no_result_is_refused() {
         assert_eq!(error.code, CniError::DECODE_FAILURE, "{wrong}");
     }
 }
+
+#[test]
+fn the_default_route_is_of_the_gateways_family() {
+    for (gateway, dst) in [("10.0.0.1", "0.0.0.0/0"), ("fe80::1", "::/0")] {
+        let route = Route::default_via(gateway.parse().unwrap());
+        assert_eq!(route.dst.to_string(), dst);
+        assert_eq!(route.gw.unwrap().to_string(), gateway);
+    }
+}

@@ -27,7 +27,7 @@ impl Plugin for Network {
     type Config = Config;
 
     fn add(&self, call: Call<Config>) -> Result<AddResult, CniError> {
-        let netns = open_netns(&call)?;
+        let netns = call.open_netns()?;
         Rollback::scope(|rollback| {
             let mut request = Request::from_call(&call);
             if let Some(ipam) = delegate(&call.network) {
@@ -55,7 +55,7 @@ impl Plugin for Network {
     }
 
     fn check(&self, call: Call<Config>) -> Result<(), CniError> {
-        let netns = open_netns(&call)?;
+        let netns = call.open_netns()?;
         if let Some(ipam) = delegate(&call.network) {
             call.delegate_check(ipam)?;
         }
@@ -86,16 +86,6 @@ fn delegate(network: &NetworkConfig) -> Option<&PluginName> {
         .ipam
         .as_ref()
         .filter(|ipam| !matches!(ipam.as_str(), "ocicat-ipam" | "calico-ipam"))
-}
-
-fn open_netns(call: &Call<Config>) -> Result<File, CniError> {
-    let path = call
-        .netns
-        .as_deref()
-        .unwrap_or_else(|| std::path::Path::new(""));
-    File::open(path).map_err(|cause| {
-        CniError::environment("CNI_NETNS", format_args!("{}: {cause}", path.display()))
-    })
 }
 
 /// Whether the agent has perhaps done nothing: it is not there, has died, or says that it cannot yet.
