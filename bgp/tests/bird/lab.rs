@@ -1,0 +1,220 @@
+//! Two network namespaces joined by a link, BIRD in one of them, our driver in the other.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use ocicat_bgp::driver::{self, DriverConfig, Handle};
+use ocicat_bgp::{Event, SpeakerConfig};
+use tokio::sync::oneshot;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Runs a program and fails with what it said.
+pub(crate) fn sh(line: &str) -> String {
+    let output = Command::new("sh").args(["-ec", line]).output().expect("sh");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}\n{text}{error}");
+    text
+}
+
+/// The link and what runs at its ends. 192.0.2.1 and 2001:db8::1 are ours, .2 and ::2 BIRD's.
+pub(crate) struct Lab {
+    name: String,
+    folder: PathBuf,
+    bird: Option<Child>,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes network namespaces: run it as root"
+        );
+        assert!(
+            Command::new("bird").arg("--version").output().is_ok(),
+            "this test needs BIRD 2: apt-get install bird2"
+        );
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bgp-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(&name);
+        fs::create_dir_all(&folder).unwrap();
+        let lab = Self {
+            name,
+            folder,
+            bird: None,
+        };
+        let n = &lab.name;
+        sh(&format!(
+            "ip netns add {n}-a; ip netns add {n}-b
+             ip link add v0 netns {n}-a type veth peer name v0 netns {n}-b
+             for i in a:1 b:2; do ns={n}-${{i%:*}}; k=${{i#*:}}
+               ip -n $ns addr add 192.0.2.$k/24 dev v0
+               ip -n $ns addr add 2001:db8::$k/64 dev v0 nodad
+               ip -n $ns link set v0 up; ip -n $ns link set lo up
+             done"
+        ));
+        lab
+    }
+
+    /// Starts BIRD with `config` behind the common part; `recover` as after a crash.
+    pub(crate) fn start_bird(&mut self, config: &str, recover: bool) {
+        let folder = self.folder.display();
+        let text = format!(
+            "log \"{folder}/bird.log\" all; router id 192.0.2.2;
+             protocol device {{}} protocol direct {{ ipv4; ipv6; }}
+             protocol static s4 {{ ipv4; route 10.2.0.0/26 blackhole {{
+                bgp_community.add((64513,7)); bgp_large_community.add((64513,1,2)); }}; }}
+             protocol static s6 {{ ipv6; route 2001:db8:2::/122 blackhole; }}
+             {config}"
+        );
+        fs::write(self.folder.join("bird.conf"), text).unwrap();
+        let line = format!(
+            "exec ip netns exec {}-b bird -f {} -c {folder}/bird.conf -s {folder}/ctl -P {folder}/pid",
+            self.name,
+            if recover { "-R" } else { "" }
+        );
+        let child = Command::new("sh")
+            .args(["-c", &line])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.bird = Some(child);
+        let socket = self.folder.join("ctl");
+        until("BIRD listens", || socket.exists());
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill_bird(&mut self) {
+        if let Some(mut bird) = self.bird.take() {
+            bird.kill().unwrap();
+            bird.wait().unwrap();
+            let _ = fs::remove_file(self.folder.join("ctl"));
+        }
+    }
+
+    pub(crate) fn birdc(&self, command: &str) -> String {
+        let socket = self.folder.join("ctl");
+        let output = Command::new("birdc")
+            .arg("-s")
+            .arg(socket)
+            .args(command.split(' '))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Whether BIRD has a route to `prefix` from us.
+    pub(crate) fn bird_has(&self, prefix: &str) -> bool {
+        self.birdc(&format!("show route {prefix} all"))
+            .contains("BGP.next_hop")
+    }
+
+    /// Starts our driver at the other end.
+    pub(crate) fn start(&self, speaker: SpeakerConfig) -> Ours {
+        let (ready, started) = mpsc::channel();
+        let (kill, killed) = oneshot::channel::<()>();
+        let namespace = format!("/run/netns/{}-a", self.name);
+        let thread = std::thread::spawn(move || {
+            setns(File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                let config = DriverConfig::new(speaker)
+                    .listen("0.0.0.0:179".parse().unwrap())
+                    .listen("[::]:179".parse().unwrap());
+                let (handle, driver) = driver::new(config).unwrap();
+                ready.send(handle).unwrap();
+                tokio::select! {
+                    () = driver => {}
+                    _ = killed => {}
+                }
+            });
+        });
+        let handle = started.recv().unwrap();
+        let events = handle.events();
+        Ours {
+            handle,
+            events,
+            kill: Some(kill),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.kill_bird();
+        for side in ["a", "b"] {
+            let name = format!("{}-{side}", self.name);
+            let _ = Command::new("ip").args(["netns", "del", &name]).output();
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.join("bird.log")).unwrap_or_default();
+            eprintln!("--- bird.log\n{log}");
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Our side.
+pub(crate) struct Ours {
+    pub(crate) handle: Handle,
+    pub(crate) events: tokio::sync::mpsc::Receiver<Event>,
+    kill: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ours {
+    /// Ends it as SIGKILL does: the kernel closes the sockets.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(kill) = self.kill.take() {
+            let _ = kill.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// The events up to the first that `wanted` says yes to.
+    pub(crate) fn wait(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut seen = Vec::new();
+        until(what, || {
+            while let Ok(event) = self.events.try_recv() {
+                seen.push(event);
+                if seen.last().is_some_and(&wanted) {
+                    return true;
+                }
+            }
+            false
+        });
+        seen
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Asks again and again; fails after 20 s.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < end, "in 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
