@@ -141,11 +141,11 @@ impl Model {
         let source = self.endpoint_of(flow.source);
         let destination = self.endpoint_of(flow.destination);
         let mut trace = Trace::new(flow);
-        if let (Some((a, _)), Some((b, _))) = (source, destination) {
-            if a == b {
-                trace.push(Decision::without_policy("a pod always reaches itself"));
-                return trace;
-            }
+        if let (Some((a, _)), Some((b, _))) = (source, destination)
+            && a == b
+        {
+            trace.push(Decision::without_policy("a pod always reaches itself"));
+            return trace;
         }
         if let Some((key, endpoint)) = source.filter(|_| flow.from_node.is_none()) {
             let decision = self.decide(key, endpoint, false, flow);

@@ -86,10 +86,10 @@ impl Scope<'_> {
         if let Some(selector) = &endpoints {
             side.sets.push(need(SetSpec::Addresses(selector.clone())));
         }
-        if let Some(text) = stated(entity.not_selector.as_ref()) {
-            if let Some(selector) = notes.take(end, "notSelector", selector(text)) {
-                side.not_sets.push(need(SetSpec::Addresses(selector)));
-            }
+        if let Some(text) = stated(entity.not_selector.as_ref())
+            && let Some(selector) = notes.take(end, "notSelector", selector(text))
+        {
+            side.not_sets.push(need(SetSpec::Addresses(selector)));
         }
         let ports = read_ports(&entity.ports, "ports", end, protocol, notes);
         let not_ports = read_ports(&entity.not_ports, "notPorts", end, protocol, notes);

@@ -247,7 +247,7 @@ impl<'a> PolicyView<'a> {
         };
         let known = types.iter().all(|t| t == "Ingress" || t == "Egress");
         let is_of_type = if types.is_empty() {
-            let (has_in, has_out) = (self.rules(true).len() > 0, self.rules(false).len() > 0);
+            let (has_in, has_out) = (!self.rules(true).is_empty(), !self.rules(false).is_empty());
             if ingress { has_in || !has_out } else { has_out }
         } else {
             types

@@ -36,11 +36,11 @@ pub fn link(pod: u8) -> String {
 }
 
 pub fn node(pod: u8) -> &'static str {
-    if pod % 2 == 0 { "n0" } else { "n1" }
+    if pod.is_multiple_of(2) { "n0" } else { "n1" }
 }
 
 pub fn namespace(pod: u8) -> &'static str {
-    if pod % 3 == 0 { "a" } else { "b" }
+    if pod.is_multiple_of(3) { "a" } else { "b" }
 }
 
 fn labels() -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {
@@ -344,9 +344,9 @@ fn types() -> impl Strategy<Value = Vec<String>> {
     vec(direction, 0..3)
 }
 
-fn policy(name: &'static str) -> impl Strategy<Value = Update> {
+/// Where a policy stands, and what it is for.
+fn place() -> impl Strategy<Value = GlobalNetworkPolicySpec> {
     (
-        any::<bool>(),
         weighted(
             0.7,
             text(&["default", "t1", "t2", "kube-admin", "none", ""]),
@@ -356,60 +356,58 @@ fn policy(name: &'static str) -> impl Strategy<Value = Update> {
         weighted(0.2, namespaces()),
         weighted(0.1, text(&["env == 'x'", "has(team)"])),
         types(),
+    )
+        .prop_map(|(tier, order, selector, namespaces, accounts, types)| {
+            GlobalNetworkPolicySpec {
+                tier,
+                order,
+                selector,
+                namespace_selector: namespaces,
+                service_account_selector: accounts,
+                types,
+                ..GlobalNetworkPolicySpec::default()
+            }
+        })
+}
+
+fn policy(name: &'static str) -> impl Strategy<Value = Update> {
+    (
+        any::<bool>(),
+        place(),
         vec(rule(), 0..4),
         vec(rule(), 0..4),
         0..30_u8,
     )
-        .prop_map(
-            move |(
-                global,
-                tier,
-                order,
-                selector,
-                namespaces,
-                accounts,
-                types,
+        .prop_map(move |(global, place, ingress, egress, odd)| {
+            let spec = GlobalNetworkPolicySpec {
                 ingress,
                 egress,
-                odd,
-            )| {
-                if global {
-                    let policy = GlobalNetworkPolicy {
-                        metadata: Metadata::named(name),
-                        spec: GlobalNetworkPolicySpec {
-                            tier,
-                            order,
-                            selector,
-                            namespace_selector: namespaces,
-                            service_account_selector: accounts,
-                            types,
-                            ingress,
-                            egress,
-                            pre_dnat: odd == 0,
-                            ..GlobalNetworkPolicySpec::default()
-                        },
-                    };
-                    let key = Key::cluster(Kind::GlobalNetworkPolicy, name);
-                    return Update::GlobalNetworkPolicy(key, Some(Arc::new(policy)));
-                }
-                let namespace = if odd % 2 == 0 { "a" } else { "b" };
-                let policy = NetworkPolicy {
-                    metadata: Metadata::namespaced(namespace, name),
-                    spec: NetworkPolicySpec {
-                        tier,
-                        order,
-                        selector,
-                        service_account_selector: accounts,
-                        types,
-                        ingress,
-                        egress,
-                        ..NetworkPolicySpec::default()
-                    },
-                };
-                let key = Key::namespaced(Kind::NetworkPolicy, namespace, name);
-                Update::NetworkPolicy(key, Some(Arc::new(policy)))
-            },
-        )
+                pre_dnat: odd == 0,
+                ..place
+            };
+            if global {
+                let metadata = Metadata::named(name);
+                let policy = GlobalNetworkPolicy { metadata, spec };
+                let key = Key::cluster(Kind::GlobalNetworkPolicy, name);
+                return Update::GlobalNetworkPolicy(key, Some(Arc::new(policy)));
+            }
+            let namespace = if odd % 2 == 0 { "a" } else { "b" };
+            let policy = NetworkPolicy {
+                metadata: Metadata::namespaced(namespace, name),
+                spec: NetworkPolicySpec {
+                    tier: spec.tier,
+                    order: spec.order,
+                    selector: spec.selector,
+                    service_account_selector: spec.service_account_selector,
+                    types: spec.types,
+                    ingress: spec.ingress,
+                    egress: spec.egress,
+                    ..NetworkPolicySpec::default()
+                },
+            };
+            let key = Key::namespaced(Kind::NetworkPolicy, namespace, name);
+            Update::NetworkPolicy(key, Some(Arc::new(policy)))
+        })
 }
 
 /// All resources of a random cluster, each with one update.
