@@ -7,8 +7,12 @@
 mod adopt;
 #[path = "nft/lab.rs"]
 mod lab;
+#[path = "nft/loss.rs"]
+mod loss;
 #[path = "nft/random.rs"]
 mod random;
+#[path = "nft/rootless.rs"]
+mod rootless;
 #[path = "nft/shape.rs"]
 mod shape;
 #[path = "nft/wire.rs"]

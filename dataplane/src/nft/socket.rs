@@ -11,9 +11,8 @@ use nix::sys::socket::{
 use super::messages::Transaction;
 use super::wire::{Buffer, Kind, Message, SUBSYSTEM, flags, messages};
 
-/// The send buffer that is asked for, in bytes: about the messages of 60,000 rules. Only root of the first user
-/// namespace gets it; others get what `net.core.wmem_max` allows.
-const WANTED: usize = 32 << 20;
+/// The receive buffer that is asked for, in bytes: refusals come all at once.
+const ANSWERS: usize = 2 << 20;
 /// What the kernel takes off the send buffer for itself.
 const OVERHEAD: usize = 512;
 /// One datagram of a dump is at most 32 KiB, or what the reader offers.
@@ -61,7 +60,7 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// A socket in the calling thread's network namespace.
-    pub(crate) fn open() -> Result<Self, Errno> {
+    pub(crate) fn open(send_buffer: usize) -> Result<Self, Errno> {
         let fd = socket(
             AddressFamily::Netlink,
             SockType::Raw,
@@ -69,12 +68,14 @@ impl Socket {
             SockProtocol::NetlinkNetFilter,
         )?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        if setsockopt(&fd, sockopt::SndBufForce, &WANTED).is_err() {
+        // The kernel doubles what it is asked for, for its own bookkeeping.
+        let ask = send_buffer / 2;
+        if setsockopt(&fd, sockopt::SndBufForce, &ask).is_err() {
             // The kernel gives what it allows and does not say so.
-            let _ = setsockopt(&fd, sockopt::SndBuf, &WANTED);
+            let _ = setsockopt(&fd, sockopt::SndBuf, &ask);
         }
-        if setsockopt(&fd, sockopt::RcvBufForce, &(WANTED / 8)).is_err() {
-            let _ = setsockopt(&fd, sockopt::RcvBuf, &(WANTED / 8));
+        if setsockopt(&fd, sockopt::RcvBufForce, &ANSWERS).is_err() {
+            let _ = setsockopt(&fd, sockopt::RcvBuf, &ANSWERS);
         }
         let limit = getsockopt(&fd, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
         Ok(Self {

@@ -15,6 +15,9 @@ use crate::{KernelError, State};
 /// How often a change is planned anew when the kernel was not as expected.
 const ATTEMPTS: usize = 8;
 
+/// The send buffer that is asked for, in bytes: the messages of about 60,000 rules.
+const SEND_BUFFER: usize = 32 << 20;
+
 /// The nftables table of one network namespace.
 ///
 /// It remembers what it put into the kernel: [`apply`](Self::apply) of a state that did not change makes no system
@@ -94,7 +97,17 @@ impl Table {
     /// # Errors
     /// [`Error::Socket`] when the kernel has no nf_tables or the process may not use it.
     pub fn open() -> Result<Self, Error> {
-        let socket = Socket::open().map_err(|errno| Error::Socket {
+        Self::with_send_buffer(SEND_BUFFER)
+    }
+
+    /// As [`open`](Self::open), with another send buffer than the default 32 MiB, in bytes: the largest transaction
+    /// that is tried. Only root of the first user namespace gets it, others what `net.core.wmem_max` allows; the
+    /// kernel gives no less than about 4 KiB.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn with_send_buffer(bytes: usize) -> Result<Self, Error> {
+        let socket = Socket::open(bytes).map_err(|errno| Error::Socket {
             errno: kernel(errno),
         })?;
         Ok(Self {

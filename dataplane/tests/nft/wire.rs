@@ -252,4 +252,3 @@ pub(crate) fn from_node(packet: &Packet, number: u16) {
         Ok(bytes.len())
     );
 }
-

@@ -1,0 +1,82 @@
+//! The same without any privilege on the machine, in a user namespace, and with little room in the socket.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use ocicat_dataplane::nft::Table;
+use ocicat_dataplane::state::SetId;
+
+use crate::lab::*;
+
+/// Removes the copy of this program, whatever happens.
+struct Copy(std::path::PathBuf);
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn in_a_user_namespace() {
+    let copy = Copy(std::env::temp_dir().join(format!("ocnft-{}", std::process::id())));
+    std::fs::copy(std::env::current_exe().unwrap(), &copy.0).unwrap();
+    std::fs::set_permissions(&copy.0, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let root = nix::unistd::geteuid().is_root();
+    let mut command = if root {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "unshare",
+        ]);
+        command
+    } else {
+        Command::new("unshare")
+    };
+    let output = command
+        .arg("-Urnm")
+        .arg(&copy.0)
+        .args(["adopt::", "shape::", "small_room"])
+        .current_dir("/")
+        .output()
+        .expect("setpriv(1) and unshare(1) are needed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{err}");
+    assert!(!text.contains(" 0 passed"), "{text}");
+}
+
+#[test]
+fn small_room() {
+    node(|| {
+        let mut state = small();
+        let set = state.sets.entry(SetId::new("s:friends")).or_default();
+        for at in 0..5_000_u16 {
+            let [a, b] = at.to_be_bytes();
+            set.insert(host(&format!("10.66.{a}.{b}")));
+        }
+        for at in 0..200 {
+            let pod = workload(
+                &[&format!("10.65.1.{at}")],
+                vec![tier(&["np/default/default/web"])],
+                Vec::new(),
+            );
+            state
+                .workloads
+                .insert(link(&format!("calix{at}")), pod.into());
+        }
+        let mut table = Table::with_send_buffer(64 << 10).unwrap();
+        let report = table.apply(&state).unwrap();
+        assert!(report.longest < 64 << 10, "{report:?}");
+        assert!(report.transactions > 5, "{report:?}");
+        assert_eq!(Table::open().unwrap().apply(&state).unwrap().changed, 0);
+        state.workloads.clear();
+        state.sets.clear();
+        assert!(table.apply(&state).unwrap().longest < 64 << 10);
+        assert_eq!(Table::open().unwrap().apply(&state).unwrap().changed, 0);
+    });
+}
