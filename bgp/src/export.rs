@@ -20,6 +20,7 @@ use crate::rib::{Context, Entry, LOCAL, SetId, Table};
 use crate::wire::Key;
 
 pub(crate) use outgoing::Outgoing;
+use outgoing::Whence;
 
 /// What peers must have in common to get the same messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -351,7 +352,12 @@ impl Group {
         match filter.judge(&self.filter_peer, &key.prefix(), attributes) {
             Verdict::Accept => Some(set),
             Verdict::Reject => None,
-            Verdict::Replace(other) => {
+            Verdict::Replace(mut other) => {
+                // RFC 4271 section 5.1.4: a MED that came with the route goes no further, one that the filter set does.
+                let kept = other.med().is_some() && other.med() == attributes.med();
+                if kept && self.key.external && peer != LOCAL {
+                    other = other.edit().med(None).build();
+                }
                 let other = context.interner.intern_attributes(&other);
                 work.held.push(other);
                 Some(other)
@@ -387,6 +393,7 @@ impl Group {
             piece(bytes.len(), Rule::Only(run[0].0));
         }
         work.announce.sort_unstable();
+        work.held.sort_unstable();
         let mut outgoing = Outgoing::default();
         for run in work.announce.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
             let (set, peer, _) = run[0];
@@ -398,8 +405,8 @@ impl Group {
             let keys: Vec<K> = run.iter().map(|&(_, _, id)| table.entry(id).key).collect();
             let source = &context.sources[usize::from(peer)];
             let attributes = context.interner.get(set);
-            let local = peer == LOCAL;
-            let fits = outgoing.make(attributes, source, local, self)
+            let route = Whence::new(peer == LOCAL, work.held.binary_search(&set).is_ok());
+            let fits = outgoing.make(attributes, source, route, self)
                 && message::announce(&keys, &outgoing, &mut bytes);
             if !fits {
                 // Without a next hop, or too large for a message: whoever has an older path must not keep it.

@@ -5,6 +5,21 @@ use crate::peer::NextHopMode;
 use crate::rib::Source;
 use crate::wire::{Reader, flag, kind, one, put, segments};
 
+/// What matters about where a route and its attributes are from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whence {
+    /// The speaker's own route.
+    local: bool,
+    /// The attributes are an export filter's: a MED in them is meant for the peer.
+    filtered: bool,
+}
+
+impl Whence {
+    pub(super) const fn new(local: bool, filtered: bool) -> Self {
+        Self { local, filtered }
+    }
+}
+
 /// The attributes of a route as one group gets them, in buffers that are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -24,9 +39,10 @@ impl Outgoing {
         &mut self,
         attributes: &Attributes,
         source: &Source,
-        local: bool,
+        route: Whence,
         group: &Group,
     ) -> bool {
+        let local = route.local;
         self.attributes.clear();
         self.next_hop.clear();
         self.extra.clear();
@@ -61,7 +77,7 @@ impl Outgoing {
         if !key.external {
             self.internal(attributes, source, local, group);
         }
-        self.write(attributes, local, group);
+        self.write(attributes, route, group);
         true
     }
 
@@ -92,7 +108,7 @@ impl Outgoing {
         self.extra.push((flag::OPTIONAL, kind::CLUSTER_LIST, list));
     }
 
-    fn write(&mut self, attributes: &Attributes, local: bool, group: &Group) {
+    fn write(&mut self, attributes: &Attributes, route: Whence, group: &Group) {
         let key = &group.key;
         let mut extra = std::mem::take(&mut self.extra);
         let mut added = extra.drain(..).peekable();
@@ -119,7 +135,7 @@ impl Outgoing {
                     }
                 }
                 // RFC 4271 section 5.1.4: a MED of another AS goes no further.
-                kind::MED if key.external && !local => {}
+                kind::MED if key.external && !route.local && !route.filtered => {}
                 kind::LOCAL_PREF | kind::ORIGINATOR_ID | kind::CLUSTER_LIST if key.external => {}
                 kind::AGGREGATOR if !key.four_octets => self.narrow_aggregator(flags, value),
                 _ => put(&mut self.attributes, flags, kind, value),
