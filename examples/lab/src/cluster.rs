@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use ocicat_datastore::model::WorkloadEndpoint;
 use ocicat_datastore::model::names::workload_endpoint_name;
-use ocicat_datastore::{Key, Op, Resource, Store};
+use ocicat_datastore::{Change, Key, Op, Resource, Revision, Scope, Store};
 use ocicatctl::{Manifest, Written};
 
 use crate::agent::Agent;
@@ -162,15 +163,31 @@ impl Cluster {
                 }
             });
         }
-        join_all(removing)
-            .await
-            .into_iter()
-            .collect::<Result<Vec<_>>>()?;
-        let revision = self.store.list::<WorkloadEndpoint>().await?.revision;
-        Ok(keys
-            .into_iter()
-            .map(|key| Written { key, revision })
-            .collect())
+        let before = self.store.list::<WorkloadEndpoint>().await?.revision;
+        let removed: Result<Vec<()>> = join_all(removing).await.into_iter().collect();
+        removed?;
+        self.deleted(keys, before).await
+    }
+
+    /// The revisions at which endpoints were deleted since a revision; those that were gone before, or still are
+    /// there because nobody told the datastore, are left out.
+    async fn deleted(&self, mut keys: Vec<Key>, since: Revision) -> Result<Vec<Written>> {
+        for known in &self.store.list::<WorkloadEndpoint>().await? {
+            let there = known.raw().key();
+            keys.retain(|key| *key != there);
+        }
+        let scope = Scope::all(WorkloadEndpoint::KIND);
+        let mut changes = self.store.backend().watch(&scope, since).await?;
+        let mut written = Vec::new();
+        while !keys.is_empty() {
+            let next = tokio::time::timeout(Duration::from_secs(1), changes.next());
+            let Ok(Some(change)) = next.await else { break };
+            if let Change::Deleted { key, revision } = change? {
+                keys.retain(|wanted| *wanted != key);
+                written.push(Written { key, revision });
+            }
+        }
+        Ok(written)
     }
 
     /// Gives a pod other labels, as `kubectl label` does on a Kubernetes cluster.

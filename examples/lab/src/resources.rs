@@ -135,6 +135,8 @@ fn router_peer(scenario: &Scenario, node: &Node) -> Option<Value> {
         "asNumber": ROUTER_AS,
         "keepaliveTime": KEEPALIVE,
         "maxRestartTime": RESTART,
+        // A node passes on what it learned from the mesh; the router is to send to the node that has the pods.
+        "nextHopMode": "Keep",
     });
     Some(calico("BGPPeer", &peer_name(&node.name), spec))
 }

@@ -25,7 +25,7 @@ pub(super) fn start(router: &Place, scenario: &Scenario) -> Result<Program> {
     let config = json!({
         "as": ROUTER_AS,
         "router_id": id,
-        "kernel": true,
+        "kernel": {"export": true, "protocol": crate::wire::OCICAT},
         "peers": peers.collect::<Vec<_>>(),
     });
     let path = etc_folder(router.name()).join("bgpd.json");

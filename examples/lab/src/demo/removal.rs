@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use ocicat_dataplane::names;
 
 use super::{Demo, shown, until};
 use crate::cluster::Cluster;
@@ -143,6 +144,10 @@ pub(super) async fn everything(demo: &mut Demo, cluster: &mut Cluster) -> Result
     cluster.remove_pods(&dead).await?;
     cluster.forget_node(KILLED).await?;
     let ids: Vec<String> = cluster.pods.keys().cloned().collect();
+    let link = |pod: &crate::pod::Pod| {
+        names::pod_link(&pod.wanted.namespace, &pod.wanted.name).to_string()
+    };
+    let links: Vec<String> = cluster.pods.values().map(link).collect();
     let written = cluster.remove_pods(&ids).await?;
     cluster.enforce(&written).await?;
     let held = cluster.held_addresses().await?;
@@ -153,13 +158,13 @@ pub(super) async fn everything(demo: &mut Demo, cluster: &mut Cluster) -> Result
     );
     let nodes: Vec<String> = cluster.underlay.nodes.keys().cloned().collect();
     let left = until(Duration::from_secs(2), || async {
-        Ok(leftovers(cluster).await?.is_empty())
+        Ok(leftovers(cluster, &links).await?.is_empty())
     })
     .await?;
     let seen = if left.is_some() {
         String::new()
     } else {
-        leftovers(cluster).await?.join(", ")
+        leftovers(cluster, &links).await?.join(", ")
     };
     demo.report.check(
         left.is_some(),
@@ -170,14 +175,14 @@ pub(super) async fn everything(demo: &mut Demo, cluster: &mut Cluster) -> Result
         cluster.forget_node(node).await?;
         cluster.remove_machine(node).await?;
     }
-    let mut names: Vec<String> = std::fs::read_dir(crate::sandbox::NETNS)?
+    let mut places: Vec<String> = std::fs::read_dir(crate::sandbox::NETNS)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<Result<_>>()?;
-    names.retain(|name| name != cluster.underlay.router.name() && !name.starts_with("host:"));
+    places.retain(|name| name != cluster.underlay.router.name() && !name.starts_with("host:"));
     demo.report.check(
-        names.is_empty(),
+        places.is_empty(),
         "no namespace of a pod or node stays",
-        names.join(", "),
+        places.join(", "),
     );
     let blocks = cluster
         .store
@@ -196,8 +201,8 @@ pub(super) async fn everything(demo: &mut Demo, cluster: &mut Cluster) -> Result
     Ok(())
 }
 
-/// What is left of pods on the nodes that live.
-async fn leftovers(cluster: &Cluster) -> Result<Vec<String>> {
+/// What is left of pods, by the names of their links, on the nodes that live.
+async fn leftovers(cluster: &Cluster, pods: &[String]) -> Result<Vec<String>> {
     let mut left = Vec::new();
     for node in cluster.underlay.nodes.values() {
         let wire = Wire::open(node).await?;
@@ -209,13 +214,13 @@ async fn leftovers(cluster: &Cluster) -> Result<Vec<String>> {
                 .map(|link| format!("{link} on {}", node.name())),
         );
         let routes = wire.routes().await?;
-        let pods = routes
+        let addresses = routes
             .iter()
             .filter(|route| route.protocol == OCICAT && route.to.is_host());
-        left.extend(pods.map(|route| format!("{} on {}", route.to, node.name())));
-        if counters::table(node)?.contains("cali") {
-            left.push(format!("rules on {}", node.name()));
-        }
+        left.extend(addresses.map(|route| format!("{} on {}", route.to, node.name())));
+        let table = counters::table(node)?;
+        let named = pods.iter().filter(|link| table.contains(link.as_str()));
+        left.extend(named.map(|link| format!("rules for {link} on {}", node.name())));
     }
     Ok(left)
 }
