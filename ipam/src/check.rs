@@ -110,7 +110,10 @@ impl Ipam {
 
 /// Every inconsistency, in the order of addresses.
 pub(crate) fn inspect(records: &Records, census: &Census) -> CheckReport {
-    let held = held(records);
+    let mut held: BTreeMap<IpAddr, Vec<Held>> = BTreeMap::new();
+    for one in held_in(&records.blocks) {
+        held.entry(one.address).or_default().push(one);
+    }
     let mut findings = Vec::new();
     compare_use(records, census, &held, &mut findings);
     compare_handles(records, &held, &mut findings);
@@ -129,21 +132,21 @@ pub(crate) fn inspect(records: &Records, census: &Census) -> CheckReport {
 }
 
 /// Every address that is held; one that is in two blocks is there twice.
-fn held(records: &Records) -> BTreeMap<IpAddr, Vec<Held>> {
-    let mut held: BTreeMap<IpAddr, Vec<Held>> = BTreeMap::new();
-    for block in &records.blocks {
+pub(crate) fn held_in(blocks: &[Block]) -> Vec<Held> {
+    let mut held = Vec::new();
+    for block in blocks {
         for (ordinal, allocation) in block.held() {
-            if let Some(address) = block.address(ordinal) {
-                let sequence = block.sequence_of(ordinal).unwrap_or(0);
-                held.entry(address).or_default().push(Held {
-                    address,
-                    block: block.cidr(),
-                    owner: block.owner().map(ToString::to_string),
-                    handle: allocation.handle.clone(),
-                    attributes: allocation.attributes.clone(),
-                    sequence,
-                });
-            }
+            let Some(address) = block.address(ordinal) else {
+                continue;
+            };
+            held.push(Held {
+                address,
+                block: block.cidr(),
+                owner: block.owner().map(ToString::to_string),
+                handle: allocation.handle.clone(),
+                attributes: allocation.attributes.clone(),
+                sequence: block.sequence_of(ordinal).unwrap_or(0),
+            });
         }
     }
     held

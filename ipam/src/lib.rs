@@ -4,6 +4,7 @@ mod affinity;
 mod allocator;
 mod block;
 mod check;
+mod collect;
 mod config;
 mod error;
 mod family;
@@ -33,6 +34,7 @@ pub use self::block::{
     BlockSizeError, Ordinal,
 };
 pub use self::check::{Census, CheckReport, Finding, Held, InUse, Repaired};
+pub use self::collect::{Collector, Evidence, Judge, Liveness, Sweep, Verdict};
 pub use self::config::{IpamConfig, IpamConfigError};
 pub use self::error::{AssignError, ReleaseError, SharedError, StoreError};
 pub use self::family::Family;

@@ -61,9 +61,7 @@ impl Ipam {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if claim.value.state == AffinityState::Confirmed {
-                return Ok(Claimed::Ours(block));
-            }
+            // Also a claim that was confirmed before is written: whoever releases it meanwhile loses, or we do.
             let confirmed = BlockAffinity {
                 state: AffinityState::Confirmed,
                 ..claim.value

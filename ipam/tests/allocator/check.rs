@@ -133,12 +133,9 @@ fn handles_that_miscount() {
     assert_eq!(audit(&*store).len(), 6);
 }
 
-#[test]
-fn claims_and_blocks_that_disagree() {
-    let store = store(&[pool("p", "10.0.0.0/24", 26)]);
-    let ipam = ipam(&store);
-    let (a, b) = (Owner::host("a"), Owner::host("b"));
-    for (range, owner) in [("10.0.0.0/25", &a), ("10.0.0.128/26", &b)] {
+/// Claims blocks for two owners, then spoils claims and blocks.
+fn disagree(store: &MemoryStore, ipam: &Ipam, a: &Owner, b: &Owner) {
+    for (range, owner) in [("10.0.0.0/25", a), ("10.0.0.128/26", b)] {
         block_on(ipam.claim_affinity(prefix(range), owner, at(0))).unwrap();
     }
     let claim = |owner: &Owner, block: &str, state| {
@@ -154,23 +151,31 @@ fn claims_and_blocks_that_disagree() {
             .unwrap()
             .revision
     };
-    let pending = claim(&a, "10.0.0.0/26", AffinityState::Pending);
-    write(&store, Write::Update(pending, revision(&a, "10.0.0.0/26")));
+    let pending = claim(a, "10.0.0.0/26", AffinityState::Pending);
+    write(store, Write::Update(pending, revision(a, "10.0.0.0/26")));
     let key = RecordKey::Affinity(a.clone(), prefix("10.0.0.64/26"));
-    write(&store, Write::Delete(key, revision(&a, "10.0.0.64/26")));
+    write(store, Write::Delete(key, revision(a, "10.0.0.64/26")));
     write(
-        &store,
-        Write::Create(claim(&a, "10.0.0.128/26", AffinityState::Confirmed)),
+        store,
+        Write::Create(claim(a, "10.0.0.128/26", AffinityState::Confirmed)),
     );
     write(
-        &store,
-        Write::Create(claim(&b, "10.0.0.192/26", AffinityState::Pending)),
+        store,
+        Write::Create(claim(b, "10.0.0.192/26", AffinityState::Pending)),
     );
     let big = Block::new(prefix("10.0.0.0/25"), a.clone(), at(0)).unwrap();
-    write(&store, Write::Create(Record::Block(big)));
-    let mut outside = Block::new(prefix("10.1.0.0/26"), a, at(0)).unwrap();
+    write(store, Write::Create(Record::Block(big)));
+    let mut outside = Block::new(prefix("10.1.0.0/26"), a.clone(), at(0)).unwrap();
     outside.set_owner(None, at(0));
-    write(&store, Write::Create(Record::Block(outside)));
+    write(store, Write::Create(Record::Block(outside)));
+}
+
+#[test]
+fn claims_and_blocks_that_disagree() {
+    let store = store(&[pool("p", "10.0.0.0/24", 26)]);
+    let ipam = ipam(&store);
+    let (a, b) = (Owner::host("a"), Owner::host("b"));
+    disagree(&store, &ipam, &a, &b);
     let mut census = census(&[]);
     census.nodes.remove("b");
     let mut expected = vec![

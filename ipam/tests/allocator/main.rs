@@ -2,6 +2,7 @@
 
 mod assign;
 mod check;
+mod collect;
 mod crash;
 mod figures;
 mod hosts;

@@ -1,0 +1,235 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::check::Held;
+use crate::{
+    Block, Family, HandleId, HostReserved, Ipam, Owner, Prefix, Release, ReleaseError, Tunnel,
+};
+
+mod evidence;
+
+pub use self::evidence::{Evidence, Verdict};
+
+/// Says of addresses that are held whether they live: the port of the [`Collector`].
+///
+/// An address lives while its attachment does. The node knows best, by its own records; [`Evidence`] has the order in
+/// which to believe others.
+#[async_trait]
+pub trait Liveness: Send + Sync {
+    /// A verdict for each address, in their order. What cannot be told is [`Verdict::Unknown`].
+    async fn verdicts(&self, held: &[Held]) -> Vec<Verdict>;
+}
+
+/// Who collects, and so what it may condemn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Judge {
+    /// A node: the dead among the addresses that were taken for it, and its own idle blocks.
+    Node(String),
+    /// Somebody who knows which nodes exist: whatever was taken for nodes that are proven gone.
+    GoneNodes,
+}
+
+/// Releases addresses that were taken and forgotten.
+///
+/// An address is released when it has been found dead for as long as the grace period, is found dead once more right
+/// before, has not been taken again meanwhile, and when the same holds for every address of its handle. Of a node that
+/// is proven gone there is no grace. An address that does not say for which node it was taken is never judged.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    judge: Judge,
+    grace: Duration,
+    suspects: BTreeMap<IpAddr, Suspect>,
+    /// Own blocks that were empty at the last look, by the number of their last write.
+    idle: BTreeMap<Prefix, u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    sequence: u64,
+    since: SystemTime,
+}
+
+/// What a sweep did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Sweep {
+    /// The addresses that were released.
+    pub released: Vec<IpAddr>,
+    /// The blocks that were given up because they stayed empty.
+    pub blocks: Vec<Prefix>,
+    /// The addresses that are suspected.
+    pub suspects: Vec<IpAddr>,
+}
+
+impl Collector {
+    /// The usual grace period: 15 minutes. Two or three sweeps should fall into it.
+    pub const GRACE: Duration = Duration::from_secs(15 * 60);
+
+    /// A collector that suspects nobody yet.
+    #[must_use]
+    pub const fn new(judge: Judge, grace: Duration) -> Self {
+        Self {
+            judge,
+            grace,
+            suspects: BTreeMap::new(),
+            idle: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at everything that is held and releases what is dead.
+    ///
+    /// # Errors
+    /// When the store fails; the next sweep goes on.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves what it has released released, and may have forgotten suspicions.
+    pub async fn sweep(
+        &mut self,
+        ipam: &Ipam,
+        liveness: &dyn Liveness,
+        now: SystemTime,
+    ) -> Result<Sweep, ReleaseError> {
+        let records = ipam.records().await?;
+        let held = crate::check::held_in(&records.blocks);
+        let verdicts = liveness.verdicts(&held).await;
+        let condemned = self.observe(&held, &verdicts, now);
+        let mut sweep = Sweep::default();
+        for handle in condemned {
+            let again = liveness.verdicts(&handle).await;
+            if !self.all_dead(&handle, &again) {
+                continue;
+            }
+            for held in &handle {
+                let mut release = Release::new(held.address).taken_by(held.sequence);
+                release.handle.clone_from(&held.handle);
+                let mut done = ipam.release_ips(&[release], now).await?;
+                for address in &done.addresses {
+                    self.suspects.remove(address);
+                }
+                sweep.released.append(&mut done.addresses);
+            }
+        }
+        if let Judge::Node(node) = &self.judge {
+            let owner = Owner::host(node);
+            for (block, sequence) in self.idle_blocks(&records.blocks, &owner) {
+                match ipam
+                    .release_block(&owner, block, true, Some(sequence), now)
+                    .await
+                {
+                    Ok(()) => sweep.blocks.push(block),
+                    Err(ReleaseError::Store(error)) => return Err(error.into()),
+                    Err(_) => {}
+                }
+            }
+        }
+        sweep.suspects = self.suspects.keys().copied().collect();
+        Ok(sweep)
+    }
+
+    /// Takes note of verdicts, and says which handles are condemned: all addresses of each, every one of them dead for
+    /// long enough.
+    pub fn observe(
+        &mut self,
+        held: &[Held],
+        verdicts: &[Verdict],
+        now: SystemTime,
+    ) -> Vec<Vec<Held>> {
+        let mut handles: BTreeMap<&HandleId, Vec<(&Held, bool)>> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        let verdicts = verdicts
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(Verdict::Unknown));
+        for (held, verdict) in held.iter().zip(verdicts) {
+            let Some(handle) = &held.handle else { continue };
+            let dead = self.suspect(held, verdict, now);
+            seen.insert(held.address);
+            handles.entry(handle).or_default().push((held, dead));
+        }
+        self.suspects.retain(|address, _| seen.contains(address));
+        let condemned = handles
+            .into_values()
+            .filter(|all| all.iter().all(|(_, dead)| *dead));
+        condemned
+            .map(|all| all.into_iter().map(|(held, _)| held.clone()).collect())
+            .collect()
+    }
+
+    /// Whether an address has been dead for long enough.
+    fn suspect(&mut self, held: &Held, verdict: Verdict, now: SystemTime) -> bool {
+        if !self.may_condemn(held, verdict) {
+            self.suspects.remove(&held.address);
+            return false;
+        }
+        if verdict == Verdict::NodeGone {
+            return true;
+        }
+        let fresh = Suspect {
+            sequence: held.sequence,
+            since: now,
+        };
+        let suspect = self.suspects.entry(held.address).or_insert(fresh);
+        if suspect.sequence != held.sequence || suspect.since > now {
+            *suspect = fresh;
+        }
+        now.duration_since(suspect.since)
+            .is_ok_and(|age| age >= self.grace)
+    }
+
+    /// Whether this judge may believe this verdict on this address.
+    fn may_condemn(&self, held: &Held, verdict: Verdict) -> bool {
+        let Some(node) = held.attributes.get("node") else {
+            return false;
+        };
+        if held
+            .handle
+            .as_ref()
+            .is_none_or(|handle| handle.as_str() == HostReserved::HANDLE)
+        {
+            return false;
+        }
+        match &self.judge {
+            Judge::GoneNodes => verdict == Verdict::NodeGone,
+            // The tunnel of a node lives as long as the node.
+            Judge::Node(own) => verdict == Verdict::Dead && own == node && !is_tunnel(held),
+        }
+    }
+
+    fn all_dead(&self, held: &[Held], verdicts: &[Verdict]) -> bool {
+        held.len() == verdicts.len()
+            && held
+                .iter()
+                .zip(verdicts)
+                .all(|(held, verdict)| self.may_condemn(held, *verdict))
+    }
+
+    /// The node's blocks that were empty at the last look and have not been written since, but for one of each family,
+    /// which the next pod will need.
+    fn idle_blocks(&mut self, blocks: &[Block], owner: &Owner) -> Vec<(Prefix, u64)> {
+        let own = || blocks.iter().filter(|block| block.owner() == Some(owner));
+        let empty: BTreeMap<_, _> = own()
+            .filter(|block| block.is_vacant())
+            .map(|block| (block.cidr(), block.sequence()))
+            .collect();
+        let mut idle = Vec::new();
+        for family in Family::ALL {
+            let owned = own()
+                .filter(|block| block.cidr().family() == family)
+                .count();
+            let of_family = empty.iter().filter(|(cidr, _)| cidr.family() == family);
+            let twice = of_family.filter(|(cidr, number)| self.idle.get(cidr) == Some(number));
+            idle.extend(twice.map(|(c, s)| (*c, *s)).take(owned.saturating_sub(1)));
+        }
+        self.idle = empty;
+        idle
+    }
+}
+
+fn is_tunnel(held: &Held) -> bool {
+    let kind = held.attributes.get("type");
+    kind.is_some_and(|kind| Tunnel::ALL.iter().any(|tunnel| tunnel.attribute() == kind))
+}
