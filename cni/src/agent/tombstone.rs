@@ -13,8 +13,9 @@ const FORMAT: u32 = 1;
 
 /// Notes of a DEL that happened while the agent was down: one file each, for the agent to catch up on.
 ///
-/// The plugin has removed the kernel's side then; addresses and endpoints are left to the agent. A later ADD of the same
-/// container and interface comes through the agent, which reads the notes before it serves.
+/// The plugin has removed the kernel's side then; addresses and endpoints are left to the agent, which reads the notes when it is
+/// in sync. A container id can come back before that: an ADD that finds a note of its own has to see that DEL done first, or a
+/// late agent would remove what is in use.
 #[derive(Clone, Debug)]
 pub struct Tombstones {
     folder: PathBuf,
@@ -83,6 +84,12 @@ impl Tombstones {
                 source,
             }
         })
+    }
+
+    /// Whether there is a note of this attachment.
+    #[must_use]
+    pub fn contains(&self, request: &Request, ipam: bool) -> bool {
+        self.path(request, ipam).exists()
     }
 
     /// Every note. One that cannot be read is an error in its place and does not hide the others.

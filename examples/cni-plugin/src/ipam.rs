@@ -2,7 +2,7 @@ use ocicat_cni::agent::{NetworkRequest, Request};
 use ocicat_cni::{AddResult, Call, CniError, GcCall, Plugin, StatusCall};
 
 use crate::Config;
-use crate::network::{is_absent, unavailable};
+use crate::network::{forget, is_absent, unavailable};
 
 /// The IPAM plugin: the node agent's addresses for other plugins, such as `ptp`, `bridge` and `macvlan`.
 ///
@@ -14,7 +14,13 @@ impl Plugin for Ipam {
     type Config = Config;
 
     fn add(&self, call: Call<Config>) -> Result<AddResult, CniError> {
-        Ok(call.config.client().ipam_add(&Request::from_call(&call))?)
+        let request = Request::from_call(&call);
+        let notes = call.config.tombstones();
+        if notes.contains(&request, true) {
+            call.config.client().ipam_del(&request)?;
+            forget(&notes, &request, true)?;
+        }
+        Ok(call.config.client().ipam_add(&request)?)
     }
 
     fn del(&self, call: Call<Config>) -> Result<(), CniError> {
@@ -24,7 +30,8 @@ impl Plugin for Ipam {
                 let noted = call.config.tombstones().write(&request, true);
                 noted.map_err(|error| CniError::io(error.to_string(), error.source))
             }
-            outcome => Ok(outcome?),
+            Ok(()) => forget(&call.config.tombstones(), &request, true),
+            Err(error) => Err(error.into()),
         }
     }
 

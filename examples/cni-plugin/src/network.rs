@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use ocicat_cni::agent::{CallError, NetworkRequest, Request};
+use ocicat_cni::agent::{CallError, NetworkRequest, Request, Tombstones};
 use ocicat_cni::{
     AddResult, Call, CniError, GcCall, NetworkConfig, Plugin, PluginName, Rollback, StatusCall,
 };
@@ -28,8 +28,14 @@ impl Plugin for Network {
 
     fn add(&self, call: Call<Config>) -> Result<AddResult, CniError> {
         let netns = call.open_netns()?;
+        let mut request = Request::from_call(&call);
+        let notes = call.config.tombstones();
+        if notes.contains(&request, false) {
+            // The id has come back before the agent has heard of the DEL: its late removal would hit this container.
+            call.config.client().del(&request, Some(netns.as_fd()))?;
+            forget(&notes, &request, false)?;
+        }
         Rollback::scope(|rollback| {
-            let mut request = Request::from_call(&call);
             if let Some(ipam) = delegate(&call.network) {
                 request = request.ipam_result(call.delegate_add(ipam)?);
                 rollback.push("releasing the addresses", || call.delegate_del(ipam));
@@ -48,7 +54,8 @@ impl Plugin for Network {
             .del(&request, netns.as_ref().map(AsFd::as_fd))
         {
             Err(error) if is_absent(&error) => detach_without_agent(&call, &request),
-            outcome => outcome.map_err(CniError::from),
+            Ok(()) => forget(&call.config.tombstones(), &request, false),
+            Err(error) => Err(error.into()),
         };
         let released = delegate(&call.network).map_or(Ok(()), |ipam| call.delegate_del(ipam));
         both(outcome, released)
@@ -94,6 +101,13 @@ pub(crate) fn is_absent(error: &CallError) -> bool {
         CallError::Refused(error) => error.code == CniError::TRY_AGAIN_LATER,
         other => other.is_unanswered(),
     }
+}
+
+/// Removes the note of a DEL that the agent has done since.
+pub(crate) fn forget(notes: &Tombstones, request: &Request, ipam: bool) -> Result<(), CniError> {
+    notes
+        .remove(request, ipam)
+        .map_err(|error| CniError::io(error.to_string(), error.source))
 }
 
 /// STATUS has numbers of its own for an agent that is not there.

@@ -407,3 +407,39 @@ fn exists(link: &str) -> bool {
         .lines()
         .any(|line| line.trim_start().starts_with(&format!("{link}:")))
 }
+
+#[test]
+fn an_id_that_comes_back_is_not_hit_by_its_own_past() {
+    let (bench, netns) = (bench(), Namespace::new());
+    let list = bench.list(&json!({}));
+    let ipam = Conflist::from_value(json!({"cniVersion": "1.1.0", "name": "other", "plugins": [
+        {"type": "ocicat-ipam", "socket": bench.path("cni.sock"), "tombstones": bench.path("tombstones")}]}))
+    .unwrap();
+    // There is no agent: both leave notes.
+    bench.runtime.del(&list, &pod("a", &netns)).unwrap();
+    bench.runtime.del(&ipam, &pod("a", &netns)).unwrap();
+    let notes = Tombstones::new(bench.path("tombstones"));
+    assert_eq!(notes.list().unwrap().len(), 2);
+    let (agent, _served) = bench.serve();
+    bench.runtime.add(&list, &pod("a", &netns)).unwrap();
+    bench.runtime.add(&ipam, &pod("a", &netns)).unwrap();
+    assert!(notes.list().unwrap().is_empty());
+    let calls = [
+        "DEL a/eth0",
+        "ADD a/eth0",
+        "IPAM DEL a/eth0",
+        "IPAM ADD a/eth0",
+    ];
+    assert_eq!(agent.calls(), calls);
+    // A note that is left when the agent does the DEL itself goes with it.
+    let note = ocicat_cni::agent::Request::new(
+        ocicat_cni::NetworkConfig::from_value(
+            json!({"cniVersion": "1.1.0", "name": "net", "type": "ocicat"}),
+        )
+        .unwrap(),
+        id("a"),
+    );
+    notes.write(&note, false).unwrap();
+    bench.runtime.del(&list, &pod("a", &netns)).unwrap();
+    assert!(notes.list().unwrap().is_empty());
+}
