@@ -25,7 +25,7 @@ fn triangle(passed_on: Option<u32>) -> Option<u32> {
     let mut net = Net::new(1);
     let med = Attributes::builder().med(7).build();
     let speaker = net.start(0, Net::config(0, 64512));
-    speaker.originate(block(0, 0), med);
+    speaker.originate(block(0, 0), &med);
     speaker.originations_complete();
     net.start(1, Net::config(1, 64512)).originations_complete();
     net.start(2, Net::config(2, 64513)).originations_complete();
