@@ -1,7 +1,7 @@
 //! Nodes that go: drained and removed, or dead without a word.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use ocicat_datastore::StoreError;
@@ -11,6 +11,9 @@ use ocicat_ipam::{BlockAffine, Ipam, Owner, Prefix};
 
 use super::Cluster;
 use crate::resources::peer_name;
+
+/// How long an agent may take to end a session.
+const LEAVE: Duration = Duration::from_secs(2);
 
 impl Cluster {
     /// The address blocks that a node owns.
@@ -56,11 +59,7 @@ impl Cluster {
     /// # Errors
     /// When the datastore fails.
     pub async fn forget_node(&self, node: &str) -> Result<()> {
-        gone(
-            self.store
-                .delete::<BgpPeer>(peer_name(node).as_str(), None)
-                .await,
-        )?;
+        self.leave_router(node).await?;
         gone(self.store.delete::<Node>(node, None).await)?;
         for endpoint in &self.store.list::<WorkloadEndpoint>().await? {
             let metadata = &endpoint.value.metadata;
@@ -81,6 +80,27 @@ impl Cluster {
         ipam.remove_host(&owner, SystemTime::now())
             .await
             .with_context(|| format!("releasing the addresses of {node}"))?;
+        Ok(())
+    }
+
+    /// Ends the session between a node and the router, and lets a living agent say so: the router forgets its routes at
+    /// once then, and would keep them for the restart time if the session only broke.
+    async fn leave_router(&self, node: &str) -> Result<()> {
+        let name = peer_name(node);
+        let Some(peer) = self.store.get::<BgpPeer>(name.as_str()).await? else {
+            return Ok(());
+        };
+        gone(self.store.delete::<BgpPeer>(name.as_str(), None).await)?;
+        let (Some(agent), Some(router)) = (self.agents.get(node), peer.value.spec.peer_ip) else {
+            return Ok(());
+        };
+        let until = Instant::now() + LEAVE;
+        while let Ok(status) = agent.status().await {
+            if !status.peers.iter().any(|peer| peer.address == router) || Instant::now() > until {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Ok(())
     }
 
