@@ -113,6 +113,7 @@ impl Collector {
                 sweep.released.append(&mut done.addresses);
             }
         }
+        ipam.thaw(&records.blocks, &self.judge, now).await?;
         if let Judge::Node(node) = &self.judge {
             let owner = Owner::host(node);
             for (block, sequence) in self.idle_blocks(&records.blocks, &owner) {
@@ -226,6 +227,25 @@ impl Collector {
         }
         self.idle = empty;
         idle
+    }
+}
+
+impl Ipam {
+    /// Frees addresses that have cooled down: a node those of its own blocks, others those of nobody's.
+    async fn thaw(
+        &self,
+        blocks: &[Block],
+        judge: &Judge,
+        now: SystemTime,
+    ) -> Result<(), ReleaseError> {
+        let theirs = |block: &Block| match judge {
+            Judge::Node(node) => block.owner().and_then(Owner::node) == Some(node),
+            Judge::GoneNodes => block.owner().is_none(),
+        };
+        for block in blocks.iter().filter(|block| theirs(block)) {
+            self.release_cooled(block.cidr(), now).await?;
+        }
+        Ok(())
     }
 }
 

@@ -37,7 +37,8 @@ pub enum Step {
         /// The block.
         block: Prefix,
     },
-    /// Take an empty block from its owner, after a survey. When the owner is faster, it is not offered again.
+    /// Take an empty block from its owner, or from nobody, after a survey. When somebody is faster, it is not offered
+    /// again.
     Reclaim {
         /// The block.
         block: Prefix,

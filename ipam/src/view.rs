@@ -38,7 +38,7 @@ pub struct View {
     open: BTreeSet<Prefix>,
     /// Other owners' blocks, and blocks of nobody, that have an address to give.
     borrowable: BTreeSet<Prefix>,
-    /// Other owners' blocks that are empty and were claimed long enough ago.
+    /// Other owners' blocks that are empty and were claimed long enough ago, and empty blocks of nobody.
     reclaimable: BTreeSet<Prefix>,
     /// Own blocks with addresses that cool down.
     resting: BTreeSet<Prefix>,
@@ -257,12 +257,12 @@ impl View {
         let block = &entry.block;
         let own = block.owner() == Some(&self.owner);
         let gives = entry.usable() > 0;
-        let old = block.claimed_at().is_none_or(|at| {
-            self.now
-                .duration_since(at)
-                .is_ok_and(|age| age >= Self::RECLAIM_AGE)
-        });
-        let reclaimable = !own && block.owner().is_some() && block.is_empty() && old;
+        let old = block.owner().is_none()
+            || block.claimed_at().is_none_or(|at| {
+                let age = self.now.duration_since(at);
+                age.is_ok_and(|age| age >= Self::RECLAIM_AGE)
+            });
+        let reclaimable = !own && block.is_empty() && old;
         let rests = own && block.cooling > 0;
         for (set, member) in [
             (&mut self.open, own && gives),

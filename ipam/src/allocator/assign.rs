@@ -299,8 +299,11 @@ impl Ipam {
         };
         let (from, seen) = (block.owner().cloned(), block.sequence());
         desk.remove(&cidr);
-        let Some(from) = from else { return Ok(()) };
-        match self.release_block(&from, cidr, true, Some(seen), now).await {
+        let given_up = match &from {
+            Some(from) => self.release_block(from, cidr, true, Some(seen), now).await,
+            None => self.delete_vacant(cidr, now).await,
+        };
+        match given_up {
             Ok(()) => self.claim(desk, request, cidr, now).await,
             Err(ReleaseError::Store(error)) => Err(error),
             Err(_) => {

@@ -146,7 +146,7 @@ impl Ipam {
     ) -> Result<(), ReleaseError> {
         for _ in 0..ATTEMPTS {
             let claim = self.store.affinity(owner, cidr).await?;
-            let Some(block) = self.block(cidr).await? else {
+            let Some(block) = self.thawed(cidr, now).await? else {
                 if let Some(claim) = claim {
                     self.drop_claim(&claim).await?;
                 }
@@ -184,6 +184,36 @@ impl Ipam {
             return Ok(());
         }
         Err(ReleaseError::Contention { attempts: ATTEMPTS })
+    }
+
+    /// Deletes a block that is nobody's and in which nothing is held.
+    pub(crate) async fn delete_vacant(
+        &self,
+        cidr: Prefix,
+        now: SystemTime,
+    ) -> Result<(), ReleaseError> {
+        let Some(block) = self.thawed(cidr, now).await? else {
+            return Ok(());
+        };
+        if block.value.owner().is_some() || !block.value.is_vacant() {
+            return Err(ReleaseError::Changed { block: cidr });
+        }
+        let deleted = self.write(given_up(&block, now)).await;
+        deleted.map(drop).map_err(ReleaseError::from)
+    }
+
+    /// A block, with what has cooled down free.
+    async fn thawed(
+        &self,
+        cidr: Prefix,
+        now: SystemTime,
+    ) -> Result<Option<Stored<Block>>, StoreError> {
+        let mut found = self.block(cidr).await?;
+        if let Some(block) = found.as_mut().filter(|block| block.value.cooling > 0) {
+            let cooldown = self.store.config().await?.cooldown;
+            block.value.thaw(now, cooldown);
+        }
+        Ok(found)
     }
 
     /// Marks a claim as on its way out; a claim that is missing needs no mark. `None`: try again.

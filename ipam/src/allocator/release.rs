@@ -249,6 +249,33 @@ impl Ipam {
         Ok(cidrs.find(|cidr| cidr.contains(address)))
     }
 
+    /// Frees what has cooled down in a block; nothing is written when nothing has.
+    pub(crate) async fn release_cooled(
+        &self,
+        cidr: Prefix,
+        now: SystemTime,
+    ) -> Result<(), ReleaseError> {
+        let Some(Stored {
+            mut value,
+            revision,
+        }) = self.block(cidr).await?
+        else {
+            return Ok(());
+        };
+        if value.cooling == 0 {
+            return Ok(());
+        }
+        let config = self.store.config().await?;
+        if value.thaw(now, config.cooldown) == 0 {
+            return Ok(());
+        }
+        match self.write_released(value, revision).await {
+            // Whoever was faster has seen to it.
+            Err(error) if !error.is_conflict() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a block unchanged, so that nobody who read it before can write it; `None` when there is none.
     pub(crate) async fn outdate(&self, cidr: Prefix) -> Result<Option<Block>, ReleaseError> {
         for _ in 0..ATTEMPTS {

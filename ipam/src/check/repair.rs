@@ -82,7 +82,7 @@ impl Ipam {
                 Some(self.drop_idle_claim(&owner, *block).await)
             }
             Finding::Defect { block, .. } => Some(self.outdate(*block).await.map(drop)),
-            Finding::EmptyBlock { block } => Some(self.delete_empty_block(*block).await),
+            Finding::EmptyBlock { block } => Some(self.delete_vacant(*block, now).await),
             _ => None,
         }
     }
@@ -125,17 +125,6 @@ impl Ipam {
         let found = self.block(block).await?;
         if found.is_none_or(|stored| stored.value.owner() != Some(owner)) {
             self.drop_claim(&claim).await?;
-        }
-        Ok(())
-    }
-
-    async fn delete_empty_block(&self, block: Prefix) -> Result<(), ReleaseError> {
-        let Some(Stored { value, revision }) = self.block(block).await? else {
-            return Ok(());
-        };
-        if value.owner().is_none() && value.is_empty() {
-            self.write(Write::Delete(RecordKey::Block(block), revision))
-                .await?;
         }
         Ok(())
     }

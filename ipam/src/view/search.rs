@@ -40,8 +40,8 @@ impl View {
             })
     }
 
-    /// The first empty block of another owner, from an index of the pool on and around, that was claimed at least
-    /// [`RECLAIM_AGE`](Self::RECLAIM_AGE) ago. Needs a survey.
+    /// The first empty block of another owner that was claimed at least [`RECLAIM_AGE`](Self::RECLAIM_AGE) ago, or of
+    /// nobody, from an index of the pool on and around. Needs a survey.
     #[must_use]
     pub fn reclaimable_in(&self, pool: &Pool, from: u128) -> Option<&Block> {
         self.around(&self.reclaimable, pool, from)
