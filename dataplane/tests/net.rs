@@ -9,6 +9,8 @@ mod attach;
 mod kit;
 #[path = "net/links.rs"]
 mod links;
+#[path = "net/pair.rs"]
+mod pair;
 #[path = "net/routes.rs"]
 mod routes;
 #[path = "net/sandbox.rs"]
