@@ -3,17 +3,19 @@
 #[allow(dead_code, missing_docs, unreachable_pub)]
 mod support {
     pub mod cluster;
-    pub mod interpret;
+    pub mod references;
 }
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ocicat_dataplane::State;
 use ocicat_dataplane::state::LinkName;
-use ocicat_policy::{Flow, Graph, Model, Update, Verdict};
+use ocicat_dataplane::verdict::{self, Connection, Packet, Reason};
+use ocicat_policy::{Decision, Flow, Graph, Model, Update, Verdict};
 use proptest::prelude::*;
-use support::cluster::{self, PODS};
-use support::interpret;
+use support::cluster;
+use support::references;
 
 fn states(updates: &[Update]) -> BTreeMap<&'static str, State> {
     ["n0", "n1"]
@@ -25,37 +27,88 @@ fn states(updates: &[Update]) -> BTreeMap<&'static str, State> {
             }
             let mut state = State::default();
             graph.flush(&mut state);
-            interpret::check_references(&state);
+            references::check(&state);
             (node, state)
         })
         .collect()
 }
 
-/// Whether the nodes of the two ends let the flow through.
-fn by_states(states: &BTreeMap<&str, State>, flow: &Flow) -> bool {
-    let pod = |address| (0..PODS).find(|p| model_has(*p, address));
-    let (source, destination) = (pod(flow.source), pod(flow.destination));
-    if source.is_some() && source == destination {
-        return true;
-    }
-    let asked = |pod: Option<u8>, ingress: bool| {
-        let Some(pod) = pod else { return true };
-        // The pod may not have the IPv6 address that it would have.
-        let link = LinkName::new(cluster::link(pod)).unwrap();
-        let state = &states[cluster::node(pod)];
-        let address = if ingress {
-            flow.destination
-        } else {
-            flow.source
-        };
-        let has = state.workloads[&link].addresses.contains(&address);
-        !has || interpret::allowed(state, &link, ingress, flow)
-    };
-    asked(source, false) && asked(destination, true)
+/// The node and link of the pod that has the address.
+fn pod_of<'s>(
+    states: &'s BTreeMap<&'static str, State>,
+    address: IpAddr,
+) -> Option<(&'static str, &'s LinkName)> {
+    states.iter().find_map(|(node, state)| {
+        let mut workloads = state.workloads.iter();
+        let (link, _) = workloads.find(|(_, w)| w.addresses.contains(&address))?;
+        Some((*node, link))
+    })
 }
 
-fn model_has(pod: u8, address: std::net::IpAddr) -> bool {
-    cluster::address(pod) == address || cluster::address_v6(pod) == address
+/// What the nodes on the way do with the flow: the first of them that denies it, and why.
+fn by_states(states: &BTreeMap<&'static str, State>, flow: &Flow) -> verdict::Verdict {
+    let outside = LinkName::new("eth0").unwrap();
+    let (source, destination) = (
+        pod_of(states, flow.source),
+        pod_of(states, flow.destination),
+    );
+    let packet = |in_link: &LinkName, out_link: &LinkName| Packet {
+        in_link: Some(in_link.clone()),
+        out_link: Some(out_link.clone()),
+        source: flow.source,
+        destination: flow.destination,
+        protocol: flow.protocol,
+        ports: flow
+            .protocol
+            .has_ports()
+            .then_some((flow.source_port, flow.destination_port)),
+        icmp: flow.icmp,
+        connection: Connection::New,
+    };
+    let hops = match (source, destination) {
+        (Some((node, from)), Some((other, to))) if node == other => vec![(node, packet(from, to))],
+        (Some((node, from)), Some((other, to))) => {
+            vec![
+                (node, packet(from, &outside)),
+                (other, packet(&outside, to)),
+            ]
+        }
+        (Some((node, from)), None) => vec![(node, packet(from, &outside))],
+        (None, Some((node, to))) => vec![(node, packet(&outside, to))],
+        (None, None) => vec![],
+    };
+    hops.iter()
+        .map(|(node, packet)| states[node].verdict(packet))
+        .find(|verdict| !verdict.is_allowed())
+        .unwrap_or(verdict::Verdict::Allowed)
+}
+
+/// Who denied, as both sides can say it.
+fn blame(decision: &Decision) -> String {
+    let tier = decision.tier.as_deref().unwrap_or_default();
+    let Some(policy) = &decision.policy else {
+        return if tier.is_empty() {
+            "nobody".into()
+        } else {
+            format!("end of {tier}")
+        };
+    };
+    match policy.split('/').collect::<Vec<_>>()[..] {
+        ["GlobalNetworkPolicy", name] => format!("gnp/{tier}/{name}"),
+        ["NetworkPolicy", namespace, name] => format!("np/{namespace}/{tier}/{name}"),
+        ["Profile", name] => format!("profile {name}"),
+        _ => panic!("{policy}"),
+    }
+}
+
+fn blame_in_state(reason: &Reason) -> String {
+    match reason {
+        Reason::Policy(id) => id.to_string(),
+        Reason::Profile(id) => format!("profile {id}"),
+        Reason::EndOfTier(tier) => format!("end of {tier}"),
+        Reason::NoProfile => "nobody".into(),
+        other => format!("{other:?}"),
+    }
 }
 
 proptest! {
@@ -69,13 +122,16 @@ proptest! {
         }
         let states = states(&updates);
         for flow in cluster::flows() {
-            let pods = (0..PODS).filter(|p| model_has(*p, flow.source) && model_has(*p, flow.destination));
-            if pods.count() > 0 {
-                continue;
-            }
             let trace = model.evaluate(&flow);
-            let expected = trace.verdict() == Verdict::Allow;
-            prop_assert_eq!(by_states(&states, &flow), expected, "{}\n{:#?}\n{:#?}", trace, updates, states);
+            let expected = match trace.deciding() {
+                Some(decision) if decision.verdict == Verdict::Deny => Some(blame(decision)),
+                _ => None,
+            };
+            let found = match by_states(&states, &flow) {
+                verdict::Verdict::Denied(reason) => Some(blame_in_state(&reason)),
+                _ => None,
+            };
+            prop_assert_eq!(found, expected, "{}\n{:#?}\n{:#?}", trace, updates, states);
         }
     }
 
@@ -107,14 +163,14 @@ proptest! {
                 }
                 if flushes >> (i % 32) & 1 == 1 {
                     second.flush(&mut other);
-                    interpret::check_references(&other);
+                    references::check(&other);
                 }
             }
             for (i, update) in shuffled.iter().enumerate() {
                 if gone[i % gone.len()] {
                     second.update(update.clone());
                     second.flush(&mut other);
-                    interpret::check_references(&other);
+                    references::check(&other);
                 }
             }
             second.flush(&mut other);
