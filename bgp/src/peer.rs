@@ -163,17 +163,6 @@ pub struct PeerConfig {
     pub export: Option<Arc<dyn Filter>>,
 }
 
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
-        $($(#[$doc])*
-        #[must_use]
-        pub fn $name(mut self, $name: impl Into<$type>) -> Self {
-            self.$name = $name.into();
-            self
-        })*
-    };
-}
-
 impl PeerConfig {
     /// A peer with every other setting at its default.
     #[must_use]
@@ -209,49 +198,154 @@ impl PeerConfig {
         }
     }
 
-    setters! {
-        /// Sets our AS towards this peer.
-        local_as: Option<AsNumber>;
-        /// Sets the peer's TCP port.
-        port: u16;
-        /// Sets the address of our side.
-        local_address: Option<IpAddr>;
-        /// Sets whether to wait for the peer to connect.
-        passive: bool;
-        /// Sets the hold time that we propose.
-        hold_time: Duration;
-        /// Sets the keepalive interval.
-        keepalive: Option<Duration>;
-        /// Sets the longest pause between attempts to connect.
-        connect_retry: Duration;
-        /// Sets the pause after an error.
-        error_wait: Duration;
-        /// Sets graceful restart, or turns it off.
-        graceful_restart: Option<GracefulRestart>;
-        /// Sets the longest time that a restarting peer's routes are kept.
-        max_restart_time: Duration;
-        /// Sets for how long stale routes may wait for End-of-RIB.
-        stale_time: Duration;
-        /// Sets the families to exchange.
-        families: Families;
-        /// Sets which next hop routes are sent with.
-        next_hop: NextHopMode;
-        /// Sets whether the peer is a client of this reflector.
-        rr_client: bool;
-        /// Sets how far away the peer may be.
-        ttl: Ttl;
-        /// Sets the TCP MD5 password.
-        password: Option<Password>;
-        /// Sets the limit of prefixes.
-        max_prefixes: Option<u32>;
-        /// Sets how often our own AS may be in a path.
-        allow_own_as: u8;
-        /// Sets whether paths must begin with the peer's AS.
-        enforce_first_as: bool;
-        /// Sets the filter of what is taken.
-        import: Option<Arc<dyn Filter>>;
-        /// Sets the filter of what is sent.
-        export: Option<Arc<dyn Filter>>;
+    /// Sets our AS towards this peer.
+    #[must_use]
+    pub fn local_as(mut self, local_as: impl Into<Option<AsNumber>>) -> Self {
+        self.local_as = local_as.into();
+        self
+    }
+
+    /// Sets the peer's TCP port.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Sets the address of our side.
+    #[must_use]
+    pub fn local_address(mut self, local_address: impl Into<Option<IpAddr>>) -> Self {
+        self.local_address = local_address.into();
+        self
+    }
+
+    /// Sets whether to wait for the peer to connect.
+    #[must_use]
+    pub fn passive(mut self, passive: bool) -> Self {
+        self.passive = passive;
+        self
+    }
+
+    /// Sets the hold time that we propose.
+    #[must_use]
+    pub fn hold_time(mut self, hold_time: Duration) -> Self {
+        self.hold_time = hold_time;
+        self
+    }
+
+    /// Sets the keepalive interval.
+    #[must_use]
+    pub fn keepalive(mut self, keepalive: impl Into<Option<Duration>>) -> Self {
+        self.keepalive = keepalive.into();
+        self
+    }
+
+    /// Sets the longest pause between attempts to connect.
+    #[must_use]
+    pub fn connect_retry(mut self, connect_retry: Duration) -> Self {
+        self.connect_retry = connect_retry;
+        self
+    }
+
+    /// Sets the pause after an error.
+    #[must_use]
+    pub fn error_wait(mut self, error_wait: Duration) -> Self {
+        self.error_wait = error_wait;
+        self
+    }
+
+    /// Sets graceful restart, or turns it off.
+    #[must_use]
+    pub fn graceful_restart(
+        mut self,
+        graceful_restart: impl Into<Option<GracefulRestart>>,
+    ) -> Self {
+        self.graceful_restart = graceful_restart.into();
+        self
+    }
+
+    /// Sets the longest time that a restarting peer's routes are kept.
+    #[must_use]
+    pub fn max_restart_time(mut self, max_restart_time: Duration) -> Self {
+        self.max_restart_time = max_restart_time;
+        self
+    }
+
+    /// Sets for how long stale routes may wait for End-of-RIB.
+    #[must_use]
+    pub fn stale_time(mut self, stale_time: Duration) -> Self {
+        self.stale_time = stale_time;
+        self
+    }
+
+    /// Sets the families to exchange.
+    #[must_use]
+    pub fn families(mut self, families: Families) -> Self {
+        self.families = families;
+        self
+    }
+
+    /// Sets which next hop routes are sent with.
+    #[must_use]
+    pub fn next_hop(mut self, next_hop: NextHopMode) -> Self {
+        self.next_hop = next_hop;
+        self
+    }
+
+    /// Sets whether the peer is a client of this reflector.
+    #[must_use]
+    pub fn rr_client(mut self, rr_client: bool) -> Self {
+        self.rr_client = rr_client;
+        self
+    }
+
+    /// Sets how far away the peer may be.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Ttl) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Sets the TCP MD5 password.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<Option<Password>>) -> Self {
+        self.password = password.into();
+        self
+    }
+
+    /// Sets the limit of prefixes.
+    #[must_use]
+    pub fn max_prefixes(mut self, max_prefixes: impl Into<Option<u32>>) -> Self {
+        self.max_prefixes = max_prefixes.into();
+        self
+    }
+
+    /// Sets how often our own AS may be in a path.
+    #[must_use]
+    pub fn allow_own_as(mut self, allow_own_as: u8) -> Self {
+        self.allow_own_as = allow_own_as;
+        self
+    }
+
+    /// Sets whether paths must begin with the peer's AS.
+    #[must_use]
+    pub fn enforce_first_as(mut self, enforce_first_as: bool) -> Self {
+        self.enforce_first_as = enforce_first_as;
+        self
+    }
+
+    /// Sets the filter of what is taken.
+    #[must_use]
+    pub fn import(mut self, import: impl Into<Option<Arc<dyn Filter>>>) -> Self {
+        self.import = import.into();
+        self
+    }
+
+    /// Sets the filter of what is sent.
+    #[must_use]
+    pub fn export(mut self, export: impl Into<Option<Arc<dyn Filter>>>) -> Self {
+        self.export = export.into();
+        self
     }
 }
 

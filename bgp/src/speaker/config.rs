@@ -35,17 +35,6 @@ pub struct SpeakerConfig {
     pub seed: u64,
 }
 
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
-        $($(#[$doc])*
-        #[must_use]
-        pub fn $name(mut self, $name: impl Into<$type>) -> Self {
-            self.$name = $name.into();
-            self
-        })*
-    };
-}
-
 impl SpeakerConfig {
     /// A speaker with every other setting at its default.
     #[must_use]
@@ -65,25 +54,67 @@ impl SpeakerConfig {
         }
     }
 
-    setters! {
-        /// Sets the cluster.
-        cluster_id: Ipv4Addr;
-        /// Sets whether the process has restarted.
-        restarting: bool;
-        /// Sets the longest wait for peers that are up after a restart.
-        deferral: Duration;
-        /// Sets the wait for peers that have not been seen after a restart.
-        deferral_unseen: Duration;
-        /// Sets how many equally good paths are used per prefix.
-        max_paths: u8;
-        /// Sets whether MED is compared between different neighbouring ASes.
-        always_compare_med: bool;
-        /// Sets the next hop for IPv4 routes on sessions over IPv6.
-        next_hop_v4: Option<NextHop>;
-        /// Sets the next hop for IPv6 routes on sessions over IPv4.
-        next_hop_v6: Option<NextHop>;
-        /// Sets the seed.
-        seed: u64;
+    /// Sets the cluster.
+    #[must_use]
+    pub fn cluster_id(mut self, cluster_id: Ipv4Addr) -> Self {
+        self.cluster_id = cluster_id;
+        self
+    }
+
+    /// Sets whether the process has restarted.
+    #[must_use]
+    pub fn restarting(mut self, restarting: bool) -> Self {
+        self.restarting = restarting;
+        self
+    }
+
+    /// Sets the longest wait for peers that are up after a restart.
+    #[must_use]
+    pub fn deferral(mut self, deferral: Duration) -> Self {
+        self.deferral = deferral;
+        self
+    }
+
+    /// Sets the wait for peers that have not been seen after a restart.
+    #[must_use]
+    pub fn deferral_unseen(mut self, deferral_unseen: Duration) -> Self {
+        self.deferral_unseen = deferral_unseen;
+        self
+    }
+
+    /// Sets how many equally good paths are used per prefix.
+    #[must_use]
+    pub fn max_paths(mut self, max_paths: u8) -> Self {
+        self.max_paths = max_paths;
+        self
+    }
+
+    /// Sets whether MED is compared between different neighbouring ASes.
+    #[must_use]
+    pub fn always_compare_med(mut self, always_compare_med: bool) -> Self {
+        self.always_compare_med = always_compare_med;
+        self
+    }
+
+    /// Sets the next hop for IPv4 routes on sessions over IPv6.
+    #[must_use]
+    pub fn next_hop_v4(mut self, next_hop_v4: impl Into<Option<NextHop>>) -> Self {
+        self.next_hop_v4 = next_hop_v4.into();
+        self
+    }
+
+    /// Sets the next hop for IPv6 routes on sessions over IPv4.
+    #[must_use]
+    pub fn next_hop_v6(mut self, next_hop_v6: impl Into<Option<NextHop>>) -> Self {
+        self.next_hop_v6 = next_hop_v6.into();
+        self
+    }
+
+    /// Sets the seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
     }
 }
 

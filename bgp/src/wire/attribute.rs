@@ -308,16 +308,8 @@ fn judge(
         }
     };
     let partial = flags & flag::PARTIAL;
-    let list = |unit: usize| !value.is_empty() && value.len() % unit == 0;
     Ok(match kind {
-        kind::ORIGIN => match value {
-            [0..=2] => {
-                found.has_origin = true;
-                Fate::Keep(flag::WELL_KNOWN)
-            }
-            [_] => Fate::Withdraw(6),
-            _ => Fate::Withdraw(5),
-        },
+        kind::ORIGIN => origin(value, found),
         kind::AS_PATH => {
             let width = if context.four_octets { 4 } else { 2 };
             found.has_path = path_is_sound(value, width);
@@ -348,10 +340,15 @@ fn judge(
         kind::AGGREGATOR => Fate::Discard,
         kind::ORIGINATOR_ID | kind::CLUSTER_LIST if context.external => Fate::Discard,
         kind::ORIGINATOR_ID => keep_if(value.len() == 4, flag::OPTIONAL),
-        kind::CLUSTER_LIST => keep_if(list(4), flag::OPTIONAL),
-        kind::COMMUNITIES => keep_if(list(4), flag::OPTIONAL_TRANSITIVE | partial),
-        kind::EXTENDED_COMMUNITIES => keep_if(list(8), flag::OPTIONAL_TRANSITIVE | partial),
-        kind::LARGE_COMMUNITIES => keep_if(list(12), flag::OPTIONAL_TRANSITIVE | partial),
+        kind::CLUSTER_LIST => keep_if(is_list(value, 4), flag::OPTIONAL),
+        kind::COMMUNITIES | kind::EXTENDED_COMMUNITIES | kind::LARGE_COMMUNITIES => {
+            let unit = match kind {
+                kind::COMMUNITIES => 4,
+                kind::EXTENDED_COMMUNITIES => 8,
+                _ => 12,
+            };
+            keep_if(is_list(value, unit), flag::OPTIONAL_TRANSITIVE | partial)
+        }
         // RFC 6793 sections 4.1 and 6: from a four-octet speaker, or malformed, they are discarded.
         kind::AS4_PATH if !context.four_octets && path_is_sound(value, 4) => {
             Fate::Keep(flag::OPTIONAL_TRANSITIVE)
@@ -364,6 +361,21 @@ fn judge(
         _ if flags & flag::TRANSITIVE != 0 => Fate::Keep(flag::OPTIONAL_TRANSITIVE | flag::PARTIAL),
         _ => Fate::Discard,
     })
+}
+
+fn origin(value: &[u8], found: &mut Attributes<'_>) -> Fate {
+    match value {
+        [0..=2] => {
+            found.has_origin = true;
+            Fate::Keep(flag::WELL_KNOWN)
+        }
+        [_] => Fate::Withdraw(6),
+        _ => Fate::Withdraw(5),
+    }
+}
+
+fn is_list(value: &[u8], unit: usize) -> bool {
+    !value.is_empty() && value.len() % unit == 0
 }
 
 /// RFC 7606 section 7.2: only sets and sequences, none empty, none cut off; RFC 7607: no AS 0.

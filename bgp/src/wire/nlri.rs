@@ -142,7 +142,7 @@ impl Key for V6 {
 }
 
 /// The prefixes of one field of an UPDATE, each perhaps with a path identifier (RFC 7911).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Nlri<'a> {
     bytes: &'a [u8],
     with_id: bool,

@@ -1,5 +1,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::attribute::Attributes;
 use super::nlri::{plausible_v4, plausible_v6};
 use super::{
     AttributeContext, Canonical, Nlri, Notification, Reader, UPDATE, V4, V6, finish, kind, start,
@@ -8,7 +9,7 @@ use crate::attributes::NextHop;
 use crate::number::{Families, Family};
 
 /// What an UPDATE says, in terms of the octets it came in. Its attributes are in the [`Canonical`] it was read with.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Update<'a> {
     /// IPv4 routes withdrawn in the classic field.
     pub(crate) withdrawn: Nlri<'a>,
@@ -76,12 +77,8 @@ pub(crate) fn parse<'a>(
     };
     let mut update = Update {
         withdrawn: withdrawn_routes,
-        mp_withdrawn: None,
         announced: announced_routes,
-        next_hop: None,
-        mp_announced: None,
-        problem: None,
-        end_of_rib: None,
+        ..Update::default()
     };
     if attributes.is_empty() && announced.is_empty() {
         update.end_of_rib = withdrawn.is_empty().then_some(v4);
@@ -113,21 +110,24 @@ pub(crate) fn parse<'a>(
             None => Ok(update),
         };
     }
-    update.problem = problem.or_else(|| {
-        let missing = |kind: u8| Some(Notification::new(3, 3).data(vec![kind]));
-        let classic = !announced.is_empty();
-        match (found.has_origin, found.has_path, found.next_hop) {
-            (false, _, _) => missing(kind::ORIGIN),
-            (_, false, _) => missing(kind::AS_PATH),
-            (_, _, None) if classic => missing(kind::NEXT_HOP),
-            (_, _, Some(next_hop)) if classic && !plausible_v4(next_hop) => {
-                Some(Notification::new(3, 8).data(next_hop.octets().to_vec()))
-            }
-            _ if !context.attributes.external && !found.has_local_pref => missing(kind::LOCAL_PREF),
-            _ => None,
-        }
-    });
+    let classic = !announced.is_empty();
+    update.problem = problem.or_else(|| incomplete(&found, classic, context.attributes.external));
     Ok(update)
+}
+
+/// What an announcement lacks (RFC 4271 sections 5 and 6.3; RFC 7606 section 3 d).
+fn incomplete(found: &Attributes<'_>, classic: bool, external: bool) -> Option<Notification> {
+    let missing = |kind: u8| Some(Notification::new(3, 3).data(vec![kind]));
+    match (found.has_origin, found.has_path, found.next_hop) {
+        (false, _, _) => missing(kind::ORIGIN),
+        (_, false, _) => missing(kind::AS_PATH),
+        (_, _, None) if classic => missing(kind::NEXT_HOP),
+        (_, _, Some(next_hop)) if classic && !plausible_v4(next_hop) => {
+            Some(Notification::new(3, 8).data(next_hop.octets().to_vec()))
+        }
+        _ if !external && !found.has_local_pref => missing(kind::LOCAL_PREF),
+        _ => None,
+    }
 }
 
 /// RFC 4760 section 4. A family that the session does not have is skipped.
