@@ -372,7 +372,7 @@ impl<K: Key> Table<K> {
     pub(crate) fn record_all(&mut self) {
         for id in 0..self.entries.len() as u32 {
             let entry = &mut self.entries[id as usize];
-            if entry.used > 0 && !entry.in_log {
+            if entry.used > 0 {
                 entry.log = self.log.push(id) as u32;
                 entry.in_log = true;
             }
