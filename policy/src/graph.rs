@@ -118,7 +118,7 @@ impl Graph {
                 let source = value.as_ref().map(|policy| Source::global(&policy.spec));
                 self.policy(key, source.as_ref());
             }
-            // They are for reports; nothing of them is enforced.
+            // They are for reports (`Model::staged`); nothing of them is enforced.
             Update::StagedNetworkPolicy(..) | Update::StagedGlobalNetworkPolicy(..) => {}
             Update::Profile(key, value) => self.profile(&key, value.as_deref()),
             Update::Tier(key, value) => self.tier(&key, value.as_deref()),

@@ -1,16 +1,21 @@
 //! What Kubernetes' own objects mean in Calico's terms.
 
+mod cluster_policy;
 mod identity;
 mod network_policy;
 
 use std::fmt;
 
 use ocicat_datastore::model;
+
 use ocicat_selectors::Selector;
 use ocicat_selectors::kubernetes::{LabelSelector, LabelSelectorError, Operator, Requirement};
 
+use crate::labels;
+
+pub use cluster_policy::{cluster_network_policy, cluster_policy_name};
 pub use identity::{namespace, service_account};
-pub use network_policy::{network_policy, policy_name};
+pub use network_policy::{network_policy, policy_name, staged_network_policy};
 
 /// An object that was converted, and what could not be.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +53,16 @@ pub(crate) fn selector(from: &model::LabelSelector) -> Result<Selector, LabelSel
         });
     }
     Selector::try_from(&converted)
+}
+
+/// `projectcalico.org/orchestrator == "k8s"` and the selector: no host, no network set.
+pub(crate) fn on_kubernetes(pods: &Selector) -> String {
+    let kubernetes = format!("{} == 'k8s'", labels::ORCHESTRATOR);
+    if pods.is_all() {
+        kubernetes
+    } else {
+        format!("{kubernetes} && {pods}")
+    }
 }
 
 /// A text that is no selector, and says why.

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod rule;
+mod staged;
 mod trace;
 
 use std::cmp::Ordering;
@@ -16,7 +17,7 @@ use ocicat_dataplane::state::{EndpointToHost, Protocol};
 use ocicat_datastore::Key;
 use ocicat_datastore::model::{
     EndpointSlice, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, NetworkPolicy, NetworkSet,
-    Profile, Rule, Tier, WorkloadEndpoint,
+    Profile, Rule, StagedGlobalNetworkPolicy, StagedNetworkPolicy, Tier, WorkloadEndpoint,
 };
 
 use crate::Update;
@@ -95,6 +96,8 @@ pub struct Model {
     hosts: BTreeMap<Key, Arc<HostEndpoint>>,
     namespaced: BTreeMap<Key, Arc<NetworkPolicy>>,
     global: BTreeMap<Key, Arc<GlobalNetworkPolicy>>,
+    staged_namespaced: BTreeMap<Key, Arc<StagedNetworkPolicy>>,
+    staged_global: BTreeMap<Key, Arc<StagedGlobalNetworkPolicy>>,
     profiles: BTreeMap<String, Arc<Profile>>,
     tiers: BTreeMap<String, Arc<Tier>>,
     network_sets: BTreeMap<Key, Arc<NetworkSet>>,
@@ -123,7 +126,12 @@ impl Model {
             Update::HostEndpoint(key, value) => put(&mut self.hosts, key, value),
             Update::NetworkPolicy(key, value) => put(&mut self.namespaced, key, value),
             Update::GlobalNetworkPolicy(key, value) => put(&mut self.global, key, value),
-            Update::StagedNetworkPolicy(..) | Update::StagedGlobalNetworkPolicy(..) => {}
+            Update::StagedNetworkPolicy(key, value) => {
+                put(&mut self.staged_namespaced, key, value);
+            }
+            Update::StagedGlobalNetworkPolicy(key, value) => {
+                put(&mut self.staged_global, key, value);
+            }
             Update::Profile(key, value) => put(&mut self.profiles, key.name, value),
             Update::Tier(key, value) => put(&mut self.tiers, key.name, value),
             Update::NetworkSet(key, value) => put(&mut self.network_sets, key, value),

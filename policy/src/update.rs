@@ -41,7 +41,7 @@ pub enum Update {
 impl Update {
     /// The update that a stored object means; `None` when policy does not care about its kind.
     ///
-    /// Kubernetes' NetworkPolicy, Namespace and ServiceAccount become what Calico makes of them.
+    /// Kubernetes' NetworkPolicy, ClusterNetworkPolicy, Namespace and ServiceAccount become what Calico makes of them.
     ///
     /// # Errors
     /// [`StoreError::Malformed`] when the object cannot be read. Then tell [`Graph::refuse`](crate::Graph::refuse):
@@ -65,6 +65,14 @@ impl Update {
             Kind::KubeNetworkPolicy => {
                 let policy = kubernetes::network_policy(&object.decode()?);
                 Self::NetworkPolicy(key, some(policy.value))
+            }
+            Kind::StagedKubernetesNetworkPolicy => {
+                let policy = kubernetes::staged_network_policy(&object.decode()?);
+                Self::StagedNetworkPolicy(key, some(policy.value))
+            }
+            Kind::ClusterNetworkPolicy => {
+                let policy = kubernetes::cluster_network_policy(&object.decode()?);
+                Self::GlobalNetworkPolicy(key, some(policy.value))
             }
             Kind::Namespace => Self::Profile(key, some(kubernetes::namespace(&object.decode()?))),
             Kind::ServiceAccount => {
@@ -125,6 +133,15 @@ fn converted_key(key: &Key) -> Key {
             Kind::NetworkPolicy,
             namespace,
             kubernetes::policy_name(&key.name),
+        ),
+        Kind::StagedKubernetesNetworkPolicy => Key::namespaced(
+            Kind::StagedNetworkPolicy,
+            namespace,
+            kubernetes::policy_name(&key.name),
+        ),
+        Kind::ClusterNetworkPolicy => Key::cluster(
+            Kind::GlobalNetworkPolicy,
+            kubernetes::cluster_policy_name(&key.name),
         ),
         Kind::Namespace => Key::cluster(
             Kind::Profile,

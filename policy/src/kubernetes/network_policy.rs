@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 
 use ocicat_datastore::Metadata;
 use ocicat_datastore::model::{
-    EntityRule, IntOrString, KubeNetworkPolicy, KubePeer, KubePolicyPort, LabelSelector, Malformed,
-    NetworkPolicy, NetworkPolicySpec, Port, Rule,
+    EntityRule, IntOrString, KubeNetworkPolicy, KubeNetworkPolicySpec, KubePeer, KubePolicyPort,
+    LabelSelector, Malformed, NetworkPolicy, NetworkPolicySpec, Port, Rule,
+    StagedKubernetesNetworkPolicy, StagedNetworkPolicy,
 };
 
-use super::{Converted, selector, unreadable};
-use crate::{Reason, labels, nets};
+use super::{Converted, on_kubernetes, selector, unreadable};
+use crate::{Reason, nets};
 
 /// The order of converted policies in the tier `default`, as in Calico.
 const ORDER: f64 = 1000.0;
@@ -79,6 +80,31 @@ pub fn network_policy(policy: &KubeNetworkPolicy) -> Converted<NetworkPolicy> {
     Converted { value, problems }
 }
 
+/// What a StagedKubernetesNetworkPolicy means: the policy that [`network_policy`] would make, staged.
+#[must_use]
+pub fn staged_network_policy(
+    policy: &StagedKubernetesNetworkPolicy,
+) -> Converted<StagedNetworkPolicy> {
+    let spec = &policy.spec;
+    let Converted { value, problems } = network_policy(&KubeNetworkPolicy {
+        metadata: policy.metadata.clone(),
+        spec: KubeNetworkPolicySpec {
+            pod_selector: spec.pod_selector.clone(),
+            policy_types: spec.policy_types.clone(),
+            ingress: spec.ingress.clone(),
+            egress: spec.egress.clone(),
+        },
+    });
+    let value = StagedNetworkPolicy {
+        metadata: value.metadata,
+        spec: NetworkPolicySpec {
+            staged_action: spec.staged_action.clone(),
+            ..value.spec
+        },
+    };
+    Converted { value, problems }
+}
+
 /// Which side of the traffic the peers are.
 #[derive(Clone, Copy)]
 enum Side {
@@ -109,16 +135,6 @@ fn keep(
             let dot = if inner.is_empty() { "" } else { "." };
             problems.push((format!("{field}{dot}{inner}"), reason));
         }
-    }
-}
-
-/// `projectcalico.org/orchestrator == "k8s"` and the selector: no host, no network set.
-fn on_kubernetes(pods: &ocicat_selectors::Selector) -> String {
-    let kubernetes = format!("{} == 'k8s'", labels::ORCHESTRATOR);
-    if pods.is_all() {
-        kubernetes
-    } else {
-        format!("{kubernetes} && {pods}")
     }
 }
 
