@@ -92,6 +92,16 @@ pub struct NetworkRequest {
     pub deadline: Duration,
 }
 
+#[cfg(feature = "testing")]
+pub(crate) fn read_request(json: &[u8]) -> Result<(), crate::CniError> {
+    use crate::Command;
+    let message = wire::Message::parse(json)?;
+    match message.command {
+        Command::Gc | Command::Status => message.into_network_request().map(drop),
+        _ => message.into_request().map(drop),
+    }
+}
+
 impl Request {
     /// A request about this attachment, without a path and arguments, and with the default deadline.
     #[must_use]
