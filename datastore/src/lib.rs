@@ -21,6 +21,8 @@ mod sqlite;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "validate")]
+pub mod validate;
 
 pub use backend::{Backend, Change, Listing, Op, Watch};
 pub use error::StoreError;
