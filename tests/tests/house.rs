@@ -53,9 +53,15 @@ fn no_file_is_longer_than_it_may_be() {
 fn no_module_is_in_a_mod_rs() {
     let mut files = Vec::new();
     sources(&root(), &mut files);
+    // What several integration tests share has to be in a folder, or cargo takes it for a test of its own.
+    let shared = |path: &Path| {
+        path.parent()
+            .and_then(Path::parent)
+            .is_some_and(|folder| folder.ends_with("tests"))
+    };
     let bad: Vec<_> = files
         .iter()
-        .filter(|path| path.file_name().is_some_and(|name| name == "mod.rs"))
+        .filter(|path| path.file_name().is_some_and(|name| name == "mod.rs") && !shared(path))
         .collect();
     assert!(bad.is_empty(), "x.rs stands beside x/: {bad:?}");
 }
