@@ -163,7 +163,7 @@ impl Ipam {
                 });
             }
             if let Some(reason) = objection(&block.value, must_be_empty, expected) {
-                if self.restore(claim).await? {
+                if self.restore(claim, block).await? {
                     return Err(reason);
                 }
                 continue;
@@ -238,11 +238,19 @@ impl Ipam {
         .map(|revision| revision.map(|revision| Some(Stored { value, revision })))
     }
 
-    /// Confirms a claim that was on its way out; false when somebody else changed it.
-    async fn restore(&self, claim: Option<Stored<BlockAffinity>>) -> Result<bool, StoreError> {
+    /// Confirms a claim that was on its way out; false when somebody else was faster. The block is written first,
+    /// unchanged: whoever is about to delete it loses.
+    async fn restore(
+        &self,
+        claim: Option<Stored<BlockAffinity>>,
+        block: Stored<Block>,
+    ) -> Result<bool, StoreError> {
         let Some(claim) = claim else { return Ok(true) };
         if claim.value.state != AffinityState::PendingDeletion {
             return Ok(true);
+        }
+        if self.touch_block(block).await?.is_none() {
+            return Ok(false);
         }
         let value = BlockAffinity {
             state: AffinityState::Confirmed,
