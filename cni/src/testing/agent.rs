@@ -1,18 +1,18 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use ipnetwork::IpNetwork;
+use ipnetwork::Ipv4Network;
 use tokio::sync::watch;
 
 use crate::agent::{Agent, Caller, NetworkRequest, Request};
 use crate::{AddResult, AttachmentId, CniError, Interface, IpConfig};
 
-/// An agent in memory: hands out addresses from 10.255.0.1 on and remembers what is attached, by network.
+/// An agent in memory: hands out addresses from 10.255.0.1 on (/32; to the IPAM plugin /16 with a gateway) and remembers what is attached, by network.
 ///
-/// It keeps the rules of the real one: ADD twice gives the same answer, DEL of what is unknown is success, GC releases only what
+/// Addresses that another IPAM plugin has assigned are used as they are. It keeps the rules of the real one: ADD twice gives the same answer, DEL of what is unknown is success, GC releases only what
 /// belongs to its network. It can be told to fail, and to hold ADDs until a test lets them go.
 #[derive(Debug)]
 pub struct FakeAgent {
@@ -97,9 +97,13 @@ impl FakeAgent {
         if let Some(result) = state.attached.get(&key) {
             return Ok(result.clone());
         }
-        state.next += 1;
-        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 255, 0, 0)) + state.next);
-        let mut ip = IpConfig::new(IpNetwork::from(IpAddr::V4(address)));
+        let mut ips = match &request.ipam_result {
+            Some(delegated) => delegated.ips.clone(),
+            None => {
+                state.next += 1;
+                vec![address(state.next, interface)]
+            }
+        };
         let mut result = AddResult::new();
         if interface {
             let netns = request
@@ -108,9 +112,9 @@ impl FakeAgent {
                 .unwrap_or_else(|| std::path::Path::new(""));
             let name = request.attachment.ifname.as_str();
             result = result.interface(Interface::new(name).sandbox(netns.display().to_string()));
-            ip = ip.interface(0);
+            ips.iter_mut().for_each(|ip| ip.interface = Some(0));
         }
-        let result = result.ip(ip);
+        let result = ips.into_iter().fold(result, AddResult::ip);
         state.attached.insert(key, result.clone());
         Ok(result)
     }
@@ -125,15 +129,19 @@ impl FakeAgent {
         let state = self.state();
         let result = state.attached.get(&key);
         let prev = request.network.prev_result.as_ref();
+        // Others may have added interfaces and gateways since.
+        let addresses = |of: &AddResult| of.ips.iter().map(|ip| ip.address).collect::<Vec<_>>();
         match (result, prev) {
             (None, _) => Err(CniError::unknown_container(format!(
                 "{} is not attached",
                 key.1
             ))),
-            (Some(result), Some(prev)) if result.ips != prev.ips => Err(CniError::new(
-                CniError::FIRST_OWN,
-                format!("{} has other addresses", key.1),
-            )),
+            (Some(result), Some(prev)) if addresses(result) != addresses(prev) => {
+                Err(CniError::new(
+                    CniError::FIRST_OWN,
+                    format!("{} has other addresses", key.1),
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -150,6 +158,21 @@ impl FakeAgent {
 impl Drop for Gate<'_> {
     fn drop(&mut self) {
         self.agent.held.send_replace(false);
+    }
+}
+
+/// A /32 where the agent makes the interface; for other plugins, which make a subnet of it, a /16 with a gateway.
+fn address(number: u32, own_interface: bool) -> IpConfig {
+    let [_, _, third, fourth] = number.to_be_bytes();
+    let address = Ipv4Addr::new(10, 255, third, fourth);
+    let in_subnet = Ipv4Network::new(address, 16)
+        .ok()
+        .filter(|_| !own_interface);
+    match in_subnet {
+        Some(network) => {
+            IpConfig::new(network.into()).gateway(Ipv4Addr::new(10, 255, 255, 254).into())
+        }
+        None => IpConfig::new(Ipv4Network::from(address).into()),
     }
 }
 
