@@ -3,6 +3,8 @@
 mod base;
 mod desired;
 mod endpoint;
+mod hosts;
+mod nat;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,7 @@ use super::ruleset::{Chain, Element, Part, Shape};
 use crate::Prefix;
 use crate::state::{
     EndpointId, IpVersion, LinkName, Member, Moment, PolicyId, PortRange, ProfileId, Protocol, Set,
-    SetChange, SetId,
+    SetChange, SetId, Tier,
 };
 
 /// The bit of the packet mark that says that policy lets the packet through. It stays on the packet, so that a
@@ -49,6 +51,8 @@ pub(crate) enum Piece {
     Base,
     Workload(LinkName),
     Host(EndpointId),
+    /// A list of policies, by the name of its chain: endpoints with the same list share it.
+    Tier(Name, Direction),
     Policy(PolicyId, Direction),
     Profile(ProfileId, Direction),
 }
@@ -65,8 +69,10 @@ pub(crate) struct Output {
     /// Sets of the state that its rules look at, whether the kernel has a variant for them or not.
     pub(crate) looks_at: BTreeSet<SetId>,
     pub(crate) variants: BTreeSet<(SetId, Variant)>,
-    /// Chains of rules that it jumps to.
+    /// Chains of other pieces that it jumps to.
     pub(crate) jumps_to: Vec<Piece>,
+    /// The tiers among them that are new.
+    pub(crate) tiers: Vec<(Name, Tier)>,
 }
 
 /// A set that is named after its content.

@@ -36,7 +36,7 @@ const NOT_EQUAL: u32 = 1;
 
 /// The value of `NFTA_RULE_EXPRESSIONS`.
 pub(crate) fn expressions(statements: &[Statement]) -> Vec<u8> {
-    let mut buffer = Buffer::default();
+    let mut buffer = Buffer::with_capacity(512);
     for statement in statements {
         encode(&mut buffer, statement);
     }

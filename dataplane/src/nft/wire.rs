@@ -50,6 +50,12 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+        }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -134,10 +140,13 @@ impl Buffer {
 
     /// A text with the zero byte that the kernel wants at its end.
     pub(crate) fn text(&mut self, kind: u16, value: &str) {
-        let mut bytes = Vec::with_capacity(value.len() + 1);
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.push(0);
-        self.attribute(kind, &bytes);
+        let length = u16::try_from(value.len() + 5).unwrap_or(u16::MAX);
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(value.as_bytes());
+        // At least the zero byte, at most three of padding behind it.
+        let padded = (self.bytes.len() + 1).next_multiple_of(4);
+        self.bytes.resize(padded, 0);
     }
 
     pub(crate) fn be32(&mut self, kind: u16, value: u32) {

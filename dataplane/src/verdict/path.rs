@@ -66,7 +66,7 @@ impl State {
             std::net::IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local(),
             std::net::IpAddr::V4(_) => false,
         };
-        (!own && !(discovery && local)).then_some(Reason::Spoofed)
+        (!(own || discovery && local)).then_some(Reason::Spoofed)
     }
 
     fn forward(&self, from: &LinkName, to: &LinkName, packet: &Packet) -> Option<Reason> {

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::endpoint::{counted, failsafe};
-use super::rule::{maximal, net_elements, reject_chain};
+use super::hosts::{always_open, failsafe_rules, links, output_rules};
+use super::nat::postrouting;
+use super::rule::reject_chain;
 use super::{ACCEPTED, Direction, Needs, Output, Variant};
 use crate::Prefix;
-use crate::nft::name::{Name, name};
 use crate::nft::ruleset::{Chain, Element, Hook, Part, Place, Shape};
 use crate::nft::statement::{Field, Rule, Statement, Value, Verdict, state};
 use crate::state::{
-    Denied, EndpointId, EndpointToHost, FailsafePort, HostEndpoint, HostRules, IpVersion, LinkName,
-    Nat, PortRange, Protocol, TunnelGuard,
+    Denied, EndpointId, EndpointToHost, HostEndpoint, HostRules, IpVersion, LinkName, Nat,
+    PortRange, Protocol, TunnelGuard,
 };
 
 /// From the link that a packet comes in by to the chain of its pod's egress policy.
@@ -26,8 +27,6 @@ pub(super) const POD_ADDRESSES_6: &str = "pod-addresses6";
 /// From links to chains with the further ranges that they may send from.
 pub(super) const POD_SOURCES: &str = "pod-sources";
 const CLOSED_TO_PODS: &str = "closed-to-pods";
-const NAT_SOURCES: [&str; 2] = ["nat-sources4", "nat-sources6"];
-const NAT_EXCLUDED: [&str; 2] = ["nat-excluded4", "nat-excluded6"];
 const FROM_PODS: &str = "from-pods";
 const TO_PODS: &str = "to-pods";
 const PODS_TO_HOST: &str = "pods-to-host";
@@ -66,7 +65,7 @@ pub(super) fn compile(base: &Base<'_>, needs: &mut Needs<'_>) {
         chain(needs.output, &reject_chain(), None, reject());
     }
     if !base.endpoints.is_empty() {
-        let rules = host_output(base, needs.output);
+        let rules = output_rules(base, needs.output);
         chain(needs.output, "output", hook(Place::Output, FILTER), rules);
         for direction in [Direction::In, Direction::Out] {
             let rules = failsafe_rules(base.host, direction);
@@ -92,7 +91,7 @@ const fn hook(place: Place, priority: i32) -> Option<Hook> {
     })
 }
 
-fn chain(output: &mut Output, name: &str, hook: Option<Hook>, rules: Vec<Rule>) {
+pub(super) fn chain(output: &mut Output, name: &str, hook: Option<Hook>, rules: Vec<Rule>) {
     output.chains.push(Arc::new(Chain {
         name: name.into(),
         hook,
@@ -135,7 +134,7 @@ fn collections(base: &Base<'_>, output: &mut Output) {
     }
 }
 
-fn pods(base: &Base<'_>, field: Field, not: bool) -> Statement {
+pub(super) fn pods(base: &Base<'_>, field: Field, not: bool) -> Statement {
     let value = Value::Links(base.host.workload_prefix.clone());
     Statement::Is { field, not, value }
 }
@@ -357,176 +356,4 @@ fn pods_to_host(base: &Base<'_>) -> Vec<Rule> {
 fn reject() -> Vec<Rule> {
     let tcp = vec![Statement::protocol(Protocol::TCP), Statement::Reset];
     vec![Rule::new(tcp, ""), Rule::new(vec![Statement::Prohibit], "")]
-}
-
-/// Packets through interfaces of the node that are under policy: named ones, then the rest. A chain of its own, so
-/// that what comes after the jump to it is reached.
-fn links(base: &Base<'_>, output: &mut Output, field: Field, role: &str) -> Name {
-    let map = Statement::Map {
-        field,
-        map: role.into(),
-    };
-    let mut rules = vec![Rule::new(vec![map], "")];
-    let rest = base
-        .endpoints
-        .iter()
-        .find(|(_, endpoint)| endpoint.link.is_none());
-    if let Some((id, _)) = rest {
-        let named = name(role, id.as_str());
-        let all = vec![pods(base, field, true), Statement::jump(&named)];
-        rules.push(Rule::new(all, "every other interface"));
-    }
-    let own: Name = format!("links-{role}").into();
-    chain(output, &own, None, rules);
-    own
-}
-
-/// What policy of the node's own interfaces never closes.
-fn always_open(field: Field) -> Vec<Rule> {
-    let open = |mut conditions: Vec<Statement>, remark| {
-        conditions.push(Statement::Verdict(Verdict::Accept));
-        Rule::new(conditions, remark)
-    };
-    let established = Statement::State(state::ESTABLISHED | state::RELATED);
-    let mut rules = Vec::new();
-    if let Ok(lo) = LinkName::new("lo") {
-        rules.push(open(vec![Statement::is(field, Value::Link(lo))], ""));
-    }
-    rules.push(open(vec![established], "open connections"));
-    for kind in [130, 131, 132, 133, 134, 135, 136, 143] {
-        let kind = Statement::is(Field::IcmpType, Value::IcmpType(kind));
-        rules.push(open(vec![Statement::protocol(Protocol::ICMPV6), kind], ""));
-    }
-    rules
-}
-
-fn host_output(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
-    let mut rules = vec![Rule::new(
-        vec![
-            pods(base, Field::OutLink, false),
-            Statement::Verdict(Verdict::Accept),
-        ],
-        "the host reaches its pods",
-    )];
-    rules.extend(always_open(Field::OutLink));
-    let links = links(base, output, Field::OutLink, "host-out");
-    rules.push(Rule::new(vec![Statement::jump(&links)], ""));
-    rules
-}
-
-fn failsafe_rules(host: &HostRules, direction: Direction) -> Vec<Rule> {
-    let (ports, source) = match direction {
-        Direction::In => (&host.failsafe_in, true),
-        Direction::Out => (&host.failsafe_out, false),
-    };
-    ports
-        .iter()
-        .map(|port| failsafe_rule(port, source))
-        .collect()
-}
-
-fn failsafe_rule(port: &FailsafePort, source: bool) -> Rule {
-    let mut all = Vec::new();
-    if let Some(net) = port.net {
-        let version = if net.is_ipv4() {
-            IpVersion::V4
-        } else {
-            IpVersion::V6
-        };
-        all.push(Statement::version(version));
-        all.push(Statement::protocol(port.protocol));
-        all.push(Statement::is(
-            Field::address(source, version),
-            Value::Net(net),
-        ));
-    } else {
-        all.push(Statement::protocol(port.protocol));
-    }
-    let ports = PortRange {
-        first: port.port,
-        last: port.port,
-    };
-    all.push(Statement::is(Field::DestinationPort, Value::Ports(ports)));
-    all.extend([Statement::Counter, Statement::Verdict(Verdict::Accept)]);
-    Rule::new(all, "failsafe")
-}
-
-/// Source address translation: of pods towards the world, and of the host towards a tunnel.
-fn postrouting(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    for tunnel in base.tunnels {
-        // The host reached a remote pod by a service: its address on the uplink would make the answer go
-        // another way than the question.
-        rules.push(Rule::new(
-            vec![
-                Statement::is(Field::OutLink, Value::Link(tunnel.clone())),
-                Statement::LocalSource {
-                    on_link: true,
-                    not: true,
-                },
-                Statement::LocalSource {
-                    on_link: false,
-                    not: false,
-                },
-                Statement::Counter,
-                Statement::Masquerade { ports: None },
-            ],
-            "to a tunnel from an address of the uplink",
-        ));
-    }
-    for (version, at) in [(IpVersion::V4, 0), (IpVersion::V6, 1)] {
-        let sources = maximal(&base.nat.sources, version);
-        let (Some(from), Some(except)) = (NAT_SOURCES.get(at), NAT_EXCLUDED.get(at)) else {
-            continue;
-        };
-        if sources.is_empty() {
-            continue;
-        }
-        let excluded = maximal(&base.nat.excluded, version);
-        for (set, nets) in [(*from, sources), (*except, excluded)] {
-            let shape = Shape::ranges(Part::Address(version));
-            output.collections.push((set.into(), shape));
-            for element in net_elements(&nets) {
-                output.elements.push((set.into(), element));
-            }
-        }
-        for ports in nat_ports(base.nat) {
-            rules.push(nat_rule(base.nat, version, from, except, ports));
-        }
-    }
-    rules
-}
-
-/// With a port range: one rule for each protocol that has ports it applies to, then one for the rest.
-fn nat_ports(nat: &Nat) -> Vec<(Option<Protocol>, Option<PortRange>)> {
-    let mut all = Vec::new();
-    if nat.ports.is_some() {
-        all.extend([Protocol::TCP, Protocol::UDP].map(|protocol| (Some(protocol), nat.ports)));
-    }
-    all.push((None, None));
-    all
-}
-
-fn nat_rule(
-    nat: &Nat,
-    version: IpVersion,
-    from: &str,
-    except: &str,
-    (protocol, ports): (Option<Protocol>, Option<PortRange>),
-) -> Rule {
-    let mut all = vec![
-        Statement::version(version),
-        Statement::lookup(vec![Field::Source(version)], &Name::from(from)),
-        Statement::not_in(vec![Field::Destination(version)], &Name::from(except)),
-    ];
-    all.extend(protocol.map(Statement::protocol));
-    all.push(Statement::Counter);
-    let own = nat
-        .address
-        .filter(|address| address.is_ipv4() == (version == IpVersion::V4));
-    all.push(match own {
-        Some(address) => Statement::SourceNat { address, ports },
-        None => Statement::Masquerade { ports },
-    });
-    Rule::new(all, "pods to the world")
 }

@@ -11,7 +11,7 @@ use crate::nft::name::Name;
 use crate::nft::ruleset::{Chain, Element, Shape};
 use crate::state::{EndpointId, LinkKind};
 use crate::state::{
-    HostEndpoint, HostRules, LinkName, Nat, Policy, PolicyId, ProfileId, Set, SetId, Workload,
+    HostEndpoint, HostRules, LinkName, Nat, Policy, PolicyId, ProfileId, Set, SetId, Tier, Workload,
 };
 
 /// The desired objects, each with how many pieces want it.
@@ -24,6 +24,9 @@ pub(crate) struct Desired {
     outputs: BTreeMap<Piece, Output>,
     tracks: BTreeMap<SetId, Track>,
     jumps: BTreeMap<Piece, usize>,
+    tiers: BTreeMap<Name, Tier>,
+    /// Pieces whose number of jumps changed.
+    touched: BTreeSet<Piece>,
     seen: Option<Seen>,
     dirty: Dirty,
 }
@@ -86,24 +89,46 @@ impl Desired {
             self.seen = Some(seen);
             return;
         }
-        // Endpoints first: they say which policies are wanted.
-        let policies = todo.split_off(&first_policy());
+        // Endpoints first: they say which tiers are wanted, and those which policies.
+        let jumped_to = todo.split_off(&first_tier());
         for piece in &todo {
             self.replace(piece, state, &seen.tunnels);
         }
-        let wanted: Vec<Piece> = self.jumps.keys().cloned().collect();
-        for piece in wanted {
-            let count = self.jumps.get(&piece).copied().unwrap_or(0);
+        let policies = first_policy();
+        let is_tier = |piece: &Piece| *piece < policies;
+        self.follow_jumps(state, &seen.tunnels, &jumped_to, is_tier);
+        self.follow_jumps(state, &seen.tunnels, &jumped_to, |piece| !is_tier(piece));
+        self.seen = Some(seen);
+    }
+
+    /// Compiles the pieces that are jumped to and new or in `todo`, and lets go of those that nothing jumps to.
+    fn follow_jumps(
+        &mut self,
+        state: &State,
+        tunnels: &[LinkName],
+        todo: &BTreeSet<Piece>,
+        which: impl Fn(&Piece) -> bool,
+    ) {
+        let touched = std::mem::take(&mut self.touched);
+        let (now, later): (BTreeSet<Piece>, _) = touched.into_iter().partition(|p| which(p));
+        self.touched = later;
+        for piece in now.iter().chain(
+            todo.iter()
+                .filter(|piece| which(piece) && !now.contains(*piece)),
+        ) {
+            let count = self.jumps.get(piece).copied().unwrap_or(0);
             if count == 0 {
-                self.jumps.remove(&piece);
-                if let Some(old) = self.outputs.remove(&piece) {
-                    self.release(&piece, &old, None);
+                self.jumps.remove(piece);
+                if let Some(old) = self.outputs.remove(piece) {
+                    self.release(piece, &old, None);
                 }
-            } else if policies.contains(&piece) || !self.outputs.contains_key(&piece) {
-                self.replace(&piece, state, &seen.tunnels);
+                if let Piece::Tier(name, _) = piece {
+                    self.tiers.remove(name);
+                }
+            } else if todo.contains(piece) || !self.outputs.contains_key(piece) {
+                self.replace(piece, state, tunnels);
             }
         }
-        self.seen = Some(seen);
     }
 
     /// What changed since the last call, now the caller's business.
@@ -168,6 +193,7 @@ impl Desired {
             logging: &state.host.logging,
         };
         let nothing = Policy::default();
+        let known = |name: &Name| self.tiers.contains_key(name);
         match piece {
             Piece::Base => {
                 let base = base::Base {
@@ -179,18 +205,16 @@ impl Desired {
                 base::compile(&base, &mut needs);
             }
             Piece::Workload(link) => {
-                return Some(endpoint::workload(
-                    link,
-                    state.workloads.get(link)?,
-                    &state.host,
-                ));
+                let workload = state.workloads.get(link)?;
+                return Some(endpoint::workload(link, workload, &state.host, &known));
             }
             Piece::Host(id) => {
-                return Some(endpoint::host(
-                    id.as_str(),
-                    state.hosts.get(id)?,
-                    &state.host,
-                ));
+                let host = state.hosts.get(id)?;
+                return Some(endpoint::host(id.as_str(), host, &state.host, &known));
+            }
+            Piece::Tier(name, direction) => {
+                let tier = self.tiers.get(name)?;
+                return Some(endpoint::tier(name, tier, *direction, &state.host));
             }
             // What is named and not there decides nothing.
             Piece::Policy(id, _) => {
@@ -257,6 +281,12 @@ impl Desired {
         }
         for piece in &output.jumps_to {
             *self.jumps.entry(piece.clone()).or_default() += 1;
+            self.touched.insert(piece.clone());
+        }
+        for (name, tier) in &output.tiers {
+            self.tiers
+                .entry(name.clone())
+                .or_insert_with(|| tier.clone());
         }
     }
 
@@ -310,6 +340,7 @@ impl Desired {
         for piece in &output.jumps_to {
             if let Some(count) = self.jumps.get_mut(piece) {
                 *count = count.saturating_sub(1);
+                self.touched.insert(piece.clone());
             }
         }
     }
@@ -339,6 +370,11 @@ fn less<V>(map: &mut HashMap<Name, V>, name: &Name, count: impl Fn(&mut V) -> &m
             map.remove(name);
         }
     }
+}
+
+/// Pieces before this one, in order, are those that nothing jumps to.
+fn first_tier() -> Piece {
+    Piece::Tier("".into(), super::Direction::In)
 }
 
 /// Pieces from this one on, in order, are policies and profiles.

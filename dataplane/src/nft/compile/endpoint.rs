@@ -22,6 +22,7 @@ pub(super) fn chain_name(piece: &Piece) -> Name {
         Piece::Base => "base".into(),
         Piece::Workload(link) => name("pod", link.as_str()),
         Piece::Host(id) => name("host", id.as_str()),
+        Piece::Tier(name, _) => name.clone(),
     }
 }
 
@@ -43,7 +44,12 @@ pub(super) fn policy(piece: &Piece, policy: &Policy, style: Style<'_>, needs: &m
 }
 
 /// The chains of a pod's interface, and its places in the maps that lead to them.
-pub(super) fn workload(link: &LinkName, workload: &Workload, host: &HostRules) -> Output {
+pub(super) fn workload(
+    link: &LinkName,
+    workload: &Workload,
+    host: &HostRules,
+    known: Known<'_>,
+) -> Output {
     let mut output = Output::default();
     for direction in [Direction::In, Direction::Out] {
         let (role, map, itself) = match direction {
@@ -75,7 +81,7 @@ pub(super) fn workload(link: &LinkName, workload: &Workload, host: &HostRules) -
                 tiers,
                 &workload.profiles,
                 direction,
-                host,
+                known,
             );
             rules.push(counted(deny(host.denied), "no profile allows it"));
         } else {
@@ -134,6 +140,9 @@ fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
     }));
 }
 
+/// Whether there is a tier's chain already.
+pub(super) type Known<'a> = &'a dyn Fn(&Name) -> bool;
+
 /// Rules that leave the chain with [`ACCEPTED`] when tiers or profiles let the packet through.
 pub(super) fn decide(
     output: &mut Output,
@@ -141,7 +150,7 @@ pub(super) fn decide(
     tiers: &[Tier],
     profiles: &[ProfileId],
     direction: Direction,
-    host: &HostRules,
+    known: Known<'_>,
 ) {
     let forget = |bits| Statement::Mark {
         clear: bits,
@@ -152,7 +161,11 @@ pub(super) fn decide(
         if at > 0 {
             rules.push(Rule::new(vec![forget(PASSED)], ""));
         }
-        let chain = tier_chain(output, tier, direction, host);
+        let chain = tier_name(tier, direction);
+        if !known(&chain) {
+            output.tiers.push((chain.clone(), tier.clone()));
+        }
+        output.jumps_to.push(Piece::Tier(chain.clone(), direction));
         rules.push(Rule::new(
             vec![Statement::jump(&chain)],
             &format!("tier {}", tier.name),
@@ -167,24 +180,30 @@ pub(super) fn decide(
     }
 }
 
-/// The chain of a tier's policies; endpoints with the same policies share it.
-fn tier_chain(output: &mut Output, tier: &Tier, direction: Direction, host: &HostRules) -> Name {
-    let end = match tier.end {
-        EndTier::Deny => format!("deny {:?}", host.denied),
-        EndTier::Pass => "pass".to_owned(),
+/// The name of the chain of a tier's policies, after its content.
+fn tier_name(tier: &Tier, direction: Direction) -> Name {
+    let end: &[u8] = match tier.end {
+        EndTier::Deny => b"deny",
+        EndTier::Pass => b"pass",
     };
-    let mut content = vec![tier.name.as_bytes(), end.as_bytes()];
+    let mut content = vec![tier.name.as_bytes(), end];
     content.extend(
         tier.policies
             .iter()
             .map(|policy| policy.as_str().as_bytes()),
     );
-    let chain: Name = format!("tier-{}/{}", direction.word(), digest(&content)).into();
-    let mut rules = Vec::new();
+    format!("tier-{}/{}", direction.word(), digest(&content)).into()
+}
+
+/// The chain of a tier's policies.
+pub(super) fn tier(name: &Name, tier: &Tier, direction: Direction, host: &HostRules) -> Output {
+    let mut output = Output::default();
+    let mut rules = Vec::with_capacity(tier.policies.len() * 2 + 1);
+    let leave = leave_if(ACCEPTED | PASSED);
     for policy in &tier.policies {
         let piece = Piece::Policy(policy.clone(), direction);
         rules.push(Rule::new(vec![Statement::jump(&chain_name(&piece))], ""));
-        rules.push(leave_if(ACCEPTED | PASSED));
+        rules.push(leave.clone());
         output.jumps_to.push(piece);
     }
     if tier.end == EndTier::Deny {
@@ -192,11 +211,11 @@ fn tier_chain(output: &mut Output, tier: &Tier, direction: Direction, host: &Hos
         rules.push(counted(deny(host.denied), &remark));
     }
     output.chains.push(Arc::new(Chain {
-        name: chain.clone(),
+        name: name.clone(),
         hook: None,
         rules,
     }));
-    chain
+    output
 }
 
 fn leave_if(bits: u32) -> Rule {
@@ -214,7 +233,12 @@ pub(super) fn counted(verdict: Verdict, remark: &str) -> Rule {
 }
 
 /// The four chains of an interface of the node: to and from the host, forwarded in and out.
-pub(super) fn host(id: &str, endpoint: &HostEndpoint, host: &HostRules) -> Output {
+pub(super) fn host(
+    id: &str,
+    endpoint: &HostEndpoint,
+    host: &HostRules,
+    known: Known<'_>,
+) -> Output {
     let mut output = Output::default();
     for direction in [Direction::In, Direction::Out] {
         let (tiers, forward) = match direction {
@@ -229,7 +253,7 @@ pub(super) fn host(id: &str, endpoint: &HostEndpoint, host: &HostRules) -> Outpu
             tiers,
             &endpoint.profiles,
             direction,
-            host,
+            known,
         );
         rules.push(counted(deny(host.denied), "no profile allows it"));
         let chain = name(&format!("host-{word}"), id);
@@ -242,7 +266,7 @@ pub(super) fn host(id: &str, endpoint: &HostEndpoint, host: &HostRules) -> Outpu
 
         let mut rules = Vec::new();
         if !forward.is_empty() {
-            decide(&mut output, &mut rules, forward, &[], direction, host);
+            decide(&mut output, &mut rules, forward, &[], direction, known);
         }
         let chain = name(&format!("forward-{word}"), id);
         place(&mut output, &format!("forward-{word}"), endpoint, &chain);
