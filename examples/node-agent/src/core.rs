@@ -362,3 +362,6 @@ fn replace_shared<T: PartialEq>(old: &mut Arc<T>, new: T) -> bool {
 
 /// What the control server may ask is answered here; see `answer`.
 pub(crate) type Questions = mpsc::Receiver<Question>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use std::collections::BTreeMap;
+
+use ocicat_dataplane::state::{Hop, LinkName, Protocol, Route};
+use ocicat_datastore::Object;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::control::{Waited, Written};
+
+struct Bench {
+    core: Core,
+    desired: watch::Receiver<Desired>,
+    facts: watch::Receiver<Arc<Facts>>,
+    revision: u64,
+}
+
+fn bench(adopted: BTreeMap<RouteKey, Route>) -> Bench {
+    let (desired, seen) = watch::channel(Desired::default());
+    let (facts, told) = watch::channel(Arc::new(Facts::default()));
+    let fixed = Fixed {
+        node: "node1".to_owned(),
+        uplink: Some(Uplink {
+            name: LinkName::new("eth0").unwrap(),
+            mtu: 1500,
+        }),
+        felix: BTreeMap::new(),
+        as_number: 64512,
+        closed: vec![(Protocol::TCP, 179)],
+    };
+    let core = Core::new(fixed, adopted, desired, facts, Events::new("node1"));
+    Bench {
+        core,
+        desired: seen,
+        facts: told,
+        revision: 0,
+    }
+}
+
+impl Bench {
+    fn put(&mut self, kind: &str, name: &str, spec: Value) -> u64 {
+        self.revision += 1;
+        let value = json!({
+            "apiVersion": "projectcalico.org/v3", "kind": kind,
+            "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
+        });
+        let mut object = Object::from_value(value).unwrap();
+        object.revision = Revision(self.revision);
+        self.core.put(&object);
+        self.revision
+    }
+
+    fn sync(&mut self) {
+        for kind in KINDS {
+            self.core.listed(kind, Revision(self.revision));
+        }
+        self.core.advance();
+    }
+
+    fn cluster(&mut self) {
+        self.put(
+            "Node",
+            "node1",
+            json!({"bgp": {"ipv4Address": "192.168.10.11/24"}}),
+        );
+        self.put(
+            "Node",
+            "node2",
+            json!({"bgp": {"ipv4Address": "192.168.10.12/24"}}),
+        );
+        self.put(
+            "IPPool",
+            "plain",
+            json!({"cidr": "10.0.0.0/16", "natOutgoing": true}),
+        );
+    }
+
+    fn affinity(&mut self, state: &str) {
+        let spec = json!({"cidr": "10.0.0.0/26", "node": "node1", "state": state, "type": "host"});
+        self.put("BlockAffinity", "host:node1:10-0-0-0-26", spec);
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.desired.borrow().state)
+    }
+
+    fn hops(&self, prefix: &str) -> Vec<Hop> {
+        let key = RouteKey::main(prefix.parse().unwrap());
+        self.state()
+            .routes
+            .get(&key)
+            .map(|route| route.hops.clone())
+            .unwrap_or_default()
+    }
+
+    fn wait(&mut self, kind: &str, revision: u64) -> oneshot::Receiver<Waited> {
+        let (answer, question) = oneshot::channel();
+        let object = Written {
+            kind: kind.to_owned(),
+            namespace: None,
+            name: "x".to_owned(),
+            revision,
+        };
+        self.core.waits.add(
+            vec![object],
+            Instant::now() + Duration::from_secs(60),
+            answer,
+        );
+        self.core.answer_waits();
+        question
+    }
+
+    fn applied(&mut self) {
+        let generation = self.desired.borrow().generation;
+        self.core.applied(Applied {
+            generation,
+            outcome: Ok(Report::default()),
+        });
+    }
+}
+
+#[test]
+fn nothing_is_desired_before_every_kind_has_been_listed() {
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    bench.core.advance();
+    assert_eq!(bench.desired.borrow().generation, 0);
+    assert!(!bench.facts.borrow().ready);
+    bench.sync();
+    assert_eq!(bench.desired.borrow().generation, 1);
+    bench.applied();
+    assert!(bench.facts.borrow().ready);
+}
+
+#[test]
+fn a_pending_affinity_makes_no_route() {
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    bench.affinity("pending");
+    bench.sync();
+    assert_eq!(bench.hops("10.0.0.0/26"), []);
+    bench.affinity("confirmed");
+    bench.core.advance();
+    assert_eq!(bench.hops("10.0.0.0/26"), [Hop::Blackhole]);
+    bench.affinity("pendingDeletion");
+    bench.core.advance();
+    assert_eq!(bench.hops("10.0.0.0/26"), []);
+}
+
+#[test]
+fn a_predecessors_routes_stay_until_peers_have_told_theirs() {
+    let hop = Hop::Via {
+        gateway: "192.168.10.12".parse().unwrap(),
+        link: Some(LinkName::new("eth0").unwrap()),
+        onlink: false,
+    };
+    let key = RouteKey::main("10.0.1.0/26".parse().unwrap());
+    let route = Route {
+        hops: vec![hop.clone()],
+        source: None,
+    };
+    let mut bench = bench(BTreeMap::from([(key.clone(), route)]));
+    bench.cluster();
+    bench.sync();
+    assert_eq!(bench.hops("10.0.1.0/26"), std::slice::from_ref(&hop));
+    let generation = bench.desired.borrow().generation;
+    bench
+        .core
+        .learn(key.prefix, vec!["192.168.10.12".parse().unwrap()], false);
+    bench.core.release_adopted();
+    bench.core.advance();
+    assert_eq!(bench.hops("10.0.1.0/26"), [hop], "learned as it was");
+    assert_eq!(
+        bench.desired.borrow().generation,
+        generation,
+        "the same state is not desired anew"
+    );
+    bench.core.learn(key.prefix, Vec::new(), false);
+    bench.core.advance();
+    assert_eq!(bench.hops("10.0.1.0/26"), []);
+}
+
+#[test]
+fn a_wait_needs_the_object_and_the_kernel() {
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    bench.sync();
+    bench.applied();
+    let mut early = bench.wait("BlockAffinity", bench.revision + 1);
+    bench.affinity("confirmed");
+    bench.core.advance();
+    assert!(early.try_recv().is_err(), "seen, not applied");
+    bench.applied();
+    assert!(early.try_recv().unwrap().ok);
+}
+
+#[test]
+fn an_object_that_stops_parsing_keeps_its_last_good_version_in_force() {
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    bench.affinity("confirmed");
+    bench.sync();
+    bench.applied();
+    bench.put("IPPool", "plain", json!({"cidr": "10.0.0.0/99"}));
+    bench.core.advance();
+    assert_eq!(bench.core.world.pools.len(), 1);
+    let reasons = bench.core.status().reasons;
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.contains("plain") && reason.contains("spec.cidr")),
+        "{reasons:?}"
+    );
+    bench.put("IPPool", "plain", json!({"cidr": "10.0.0.0/16"}));
+    assert!(bench.core.status().reasons.is_empty());
+}
+
+#[test]
+fn felix_says_what_pods_may_do_to_their_host() {
+    use ocicat_dataplane::state::EndpointToHost;
+
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    bench.sync();
+    bench.applied();
+    assert_eq!(bench.state().host.endpoint_to_host, EndpointToHost::Drop);
+    bench.put(
+        "FelixConfiguration",
+        "default",
+        json!({"defaultEndpointToHostAction": "Accept"}),
+    );
+    bench.core.advance();
+    assert_eq!(bench.state().host.endpoint_to_host, EndpointToHost::Accept);
+    bench.put(
+        "FelixConfiguration",
+        "default",
+        json!({"defaultEndpointToHostAction": "Maybe"}),
+    );
+    bench.core.advance();
+    assert_eq!(
+        bench.state().host.endpoint_to_host,
+        EndpointToHost::Drop,
+        "fails closed"
+    );
+    assert!(bench.core.status().reasons[0].contains("Maybe"));
+}
