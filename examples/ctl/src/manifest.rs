@@ -1,6 +1,6 @@
 //! Manifests: Calico v3 and Kubernetes objects in YAML or JSON files, one or many, also as `kind: List`.
 
-use ocicat_datastore::{Key, Object, Op, Revision, Store, StoreError};
+use ocicat_datastore::{Key, Object, Op, Revision, Store, StoreError, validate};
 
 use crate::document::{self, Document, Fault};
 use crate::native::native;
@@ -22,7 +22,7 @@ pub struct Written {
     pub revision: Revision,
 }
 
-/// Reads every object of a file, those in lists too, in the form that a store without Kubernetes keeps ([`native`]).
+/// Reads and checks every object of a file, those in lists too; they are in the form that a store without Kubernetes keeps ([`native`]).
 ///
 /// # Errors
 /// The first [`Fault`]: a syntax error, an unknown kind, a missing name, a field that its kind does not have.
@@ -41,7 +41,12 @@ fn collect(document: Document, into: &mut Vec<Manifest>) -> Result<(), Fault> {
     if let (true, Some(items)) = (list, document.elements("items")) {
         return items.into_iter().try_for_each(|item| collect(item, into));
     }
-    let object = Object::from_value(document.to_json()).and_then(|object| native(&object));
+    let read = Object::from_value(document.to_json());
+    let object = read.map_err(|error| located(&document, &error))?;
+    if let Some(problem) = validate::object(&object).first() {
+        return Err(document.fault(&problem.field, &problem.reason));
+    }
+    let object = native(&object);
     let object = object.map_err(|error| located(&document, &error))?;
     into.push(Manifest { object, document });
     Ok(())

@@ -106,6 +106,10 @@ impl Demo {
         let judged = judge(cluster, cluster.all_pairs()).await?;
         self.report.table(&table::matrix(&judged));
         self.report.say(table::LEGEND);
+        self.report.data(
+            "probes",
+            judged.iter().map(Judged::to_data).collect::<Vec<_>>(),
+        );
         self.check_judged(&judged, what);
         Ok(judged)
     }

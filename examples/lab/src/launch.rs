@@ -52,7 +52,7 @@ impl Bundle {
     pub fn read(name: &str) -> Result<(Self, Scenario), Fault> {
         let scenario = File::read(name)?;
         let checked = Scenario::parse(&scenario.name, &scenario.text)?;
-        let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+        let folder = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
         let manifests = checked
             .apply
             .iter()

@@ -181,13 +181,14 @@ fn attachment(pod: &Wanted, place: &Place, container: &str) -> Result<Attachment
 
 /// 64 hexadecimal digits, as container runtimes have them; another one each time.
 fn container_id(pod: &Wanted) -> String {
-    use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+    use std::hash::{BuildHasher, RandomState};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let digits = (0..4u64).map(|part| {
-        let mut hasher = RandomState::new().build_hasher();
-        (part, count, pod.id()).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
-    });
-    digits.collect()
+    let digits = |part: u64| {
+        format!(
+            "{:016x}",
+            RandomState::new().hash_one((part, count, pod.id()))
+        )
+    };
+    (0..4).map(digits).collect()
 }

@@ -250,7 +250,7 @@ fn hand_over(cluster: &Cluster, end: &End, channel: &mut Channel) -> Result<()> 
     let descriptors = [
         user.as_fd().as_raw_fd(),
         processes.as_raw_fd(),
-        own_mounts.unwrap_or(mounts.as_raw_fd()),
+        own_mounts.unwrap_or_else(|| mounts.as_raw_fd()),
         network,
     ];
     let nested = std::env::var_os(crate::sandbox::NESTED).is_some();

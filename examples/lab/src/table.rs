@@ -47,6 +47,16 @@ impl Judged {
     }
 }
 
+impl Judged {
+    /// The answer as `probe --json` has it, with what was expected.
+    #[must_use]
+    pub fn to_data(&self) -> serde_json::Value {
+        let mut data = serde_json::to_value(&self.answer).unwrap_or_default();
+        data["expected"] = if self.expected { "allowed" } else { "denied" }.into();
+        data
+    }
+}
+
 /// What a matrix's letters mean.
 pub const LEGEND: &str = "rows send, columns answer; I ICMP, T TCP, U UDP get through, . denied; expected>seen where they differ";
 

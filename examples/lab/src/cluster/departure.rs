@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use ocicat_datastore::StoreError;
 use ocicat_datastore::ipam::StoreIpam;
 use ocicat_datastore::model::{BgpPeer, BlockAffinity, IpamBlock, Node, WorkloadEndpoint};
-use ocicat_ipam::{BlockAffine, Ipam, Owner, Prefix};
+use ocicat_ipam::{BlockAffine, Ipam, Owner};
 
 use super::Cluster;
 use crate::resources::peer_name;
@@ -155,10 +155,4 @@ fn gone(deleted: Result<ocicat_datastore::Revision, StoreError>) -> Result<()> {
         Ok(_) | Err(StoreError::Missing { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// The range of a block, as the allocator writes it.
-#[must_use]
-pub fn range(text: &str) -> Option<Prefix> {
-    text.parse().ok()
 }

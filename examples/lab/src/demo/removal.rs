@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ocicat_dataplane::names;
+use ocicat_datastore::model::{IpamBlock, IpamHandle};
 
 use super::{Demo, shown, until};
 use crate::cluster::Cluster;
 use crate::counters;
+use crate::sandbox::NETNS;
 use crate::wire::{OCICAT, Wire};
 
 /// The node that is removed in good order.
@@ -51,10 +53,7 @@ pub(super) async fn removed(demo: &mut Demo, cluster: &mut Cluster) -> Result<()
         seen,
     );
     let patience = FORGET.saturating_sub(began.elapsed());
-    let sessions = until(patience, || async {
-        Ok(no_session(cluster, &address).await?)
-    })
-    .await?;
+    let sessions = until(patience, || no_session(cluster, &address)).await?;
     demo.report.check(
         sessions.is_some(),
         "within 2 s nobody has a session with it",
@@ -175,29 +174,29 @@ pub(super) async fn everything(demo: &mut Demo, cluster: &mut Cluster) -> Result
         cluster.forget_node(node).await?;
         cluster.remove_machine(node).await?;
     }
-    let mut places: Vec<String> = std::fs::read_dir(crate::sandbox::NETNS)?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<_>>()?;
+    nothing_left(demo, cluster).await
+}
+
+/// The kernel has no namespace of a pod or node any more, the datastore no address.
+async fn nothing_left(demo: &mut Demo, cluster: &Cluster) -> Result<()> {
+    let named = |entry: std::io::Result<std::fs::DirEntry>| {
+        Ok(entry?.file_name().to_string_lossy().into_owned())
+    };
+    let mut places = std::fs::read_dir(NETNS)?
+        .map(named)
+        .collect::<Result<Vec<String>>>()?;
     places.retain(|name| name != cluster.underlay.router.name() && !name.starts_with("host:"));
     demo.report.check(
         places.is_empty(),
         "no namespace of a pod or node stays",
         places.join(", "),
     );
-    let blocks = cluster
-        .store
-        .list::<ocicat_datastore::model::IpamBlock>()
-        .await?;
-    let handles = cluster
-        .store
-        .list::<ocicat_datastore::model::IpamHandle>()
-        .await?;
+    let blocks = cluster.store.list::<IpamBlock>().await?;
+    let handles = cluster.store.list::<IpamHandle>().await?;
     let seen = format!("{} blocks, {} handles", blocks.len(), handles.len());
-    demo.report.check(
-        blocks.is_empty() && handles.is_empty(),
-        "the datastore has no block and no handle left",
-        seen,
-    );
+    let empty = blocks.is_empty() && handles.is_empty();
+    demo.report
+        .check(empty, "the datastore has no block and no handle left", seen);
     Ok(())
 }
 

@@ -6,9 +6,11 @@ use anyhow::{Context, Result};
 
 use super::{Demo, life, policies, shown, until};
 use crate::cluster::Cluster;
+use crate::counters;
 use crate::monitor::Monitor;
+use crate::place::Place;
 use crate::traffic::{PORT, RATE, Tally, Traffic};
-use crate::{counters, wire};
+use crate::wire::Wire;
 
 /// Traffic flows between these pods; the namespace's pool has no encapsulation, so their routes are BGP's.
 const ENDS: (&str, &str) = ("blue/b1", "blue/b3");
@@ -29,43 +31,89 @@ pub(super) async fn killed_agent(demo: &mut Demo, cluster: &mut Cluster) -> Resu
         .context("the pod's node is there")?
         .clone();
     counters::watch(&place, client.address, server.address, PORT)?;
-    let routes = wire::Wire::open(&place).await?.routes().await?;
     let traffic = Traffic::start(&client.place, &server.place, server.address, TCP).await?;
+    let (from, to) = ENDS;
     demo.report.say(format!(
-        "{} and {} exchange {RATE} numbered datagrams a second, both ways, and a TCP stream",
-        ENDS.0, ENDS.1
+        "{from} and {to} exchange {RATE} numbered datagrams a second, both ways, and a TCP stream"
     ));
     tokio::time::sleep(Duration::from_millis(300)).await;
+    let monitors = monitors(cluster, &node).await?;
+    let rules = counters::of_rules(&place)?;
 
-    let mut monitors = Vec::new();
-    for machine in cluster
+    without_agent(demo, cluster, &place).await?;
+    back(demo, cluster, &node).await?;
+    tokio::time::sleep(SETTLED).await;
+
+    let tally = tokio::task::spawn_blocking(move || traffic.stop()).await??;
+    check_traffic(demo, &tally, counters::read(&place)?);
+    counters::unwatch(&place)?;
+    let lines: Vec<String> = monitors.iter().flat_map(Monitor::lines).collect();
+    let first = lines[..lines.len().min(4)].join("; ");
+    let seen = if lines.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("{} lines: {first}", lines.len())
+    };
+    demo.report.check(
+        lines.is_empty(),
+        "what ip monitor route prints on every other machine",
+        seen,
+    );
+    let after = counters::of_rules(&place)?;
+    let kept = rules
+        .iter()
+        .filter(|(rule, packets)| after.get(*rule).is_some_and(|now| now >= packets))
+        .count();
+    let whole = kept == rules.len() && kept > 0;
+    demo.report.check(
+        whole,
+        "the counters of its rules are kept",
+        format!("{kept} of {}", rules.len()),
+    );
+    Ok(())
+}
+
+/// Listens to the routes of every machine but one.
+async fn monitors(cluster: &Cluster, but: &str) -> Result<Vec<Monitor>> {
+    let machines = cluster
         .underlay
         .nodes
         .values()
-        .chain([&cluster.underlay.router])
-        .filter(|machine| machine.name() != node)
-    {
+        .chain([&cluster.underlay.router]);
+    let mut monitors = Vec::new();
+    for machine in machines.filter(|machine| machine.name() != but) {
         monitors.push(Monitor::start(machine).await?);
     }
-    let rules = counters::of_rules(&place)?;
-    let agent = cluster
+    Ok(monitors)
+}
+
+/// The agent is killed; routes and policies stay.
+async fn without_agent(demo: &mut Demo, cluster: &Cluster, place: &Place) -> Result<()> {
+    let wire = Wire::open(place).await?;
+    let (node, routes) = (place.name(), wire.routes().await?);
+    cluster
         .agents
-        .get(&node)
+        .get(node)
         .context("the node has an agent")?
-        .clone();
-    agent.kill()?;
+        .kill()?;
     demo.report
         .say(format!("the agent of {node} is killed with SIGKILL"));
     tokio::time::sleep(DOWN).await;
-    let still = wire::Wire::open(&place).await?.routes().await?;
+    let still = wire.routes().await?;
+    let seen = format!("{} routes", still.len());
     demo.report.check(
         still == routes,
         "without its agent the node keeps its routes",
-        format!("{} routes", still.len()),
+        seen,
     );
     let judged = policies::sample(cluster).await?;
     demo.check_judged(&judged, "without its agent the node keeps its policies");
+    Ok(())
+}
 
+/// The agent is started again, and every session comes back.
+async fn back(demo: &mut Demo, cluster: &Cluster, node: &str) -> Result<()> {
+    let agent = cluster.agents.get(node).context("the node has an agent")?;
     let began = Instant::now();
     agent.restart()?;
     agent.ready(Duration::from_secs(20)).await?;
@@ -75,48 +123,15 @@ pub(super) async fn killed_agent(demo: &mut Demo, cluster: &mut Cluster) -> Resu
         life::all_established(cluster, peers)
     })
     .await?;
-    demo.report.check(
-        back.is_some(),
-        "the agent comes back",
-        format!(
-            "ready after {}, sessions after {}",
-            shown(ready),
-            shown(began.elapsed())
-        ),
+    let seen = format!(
+        "ready after {}, sessions after {}",
+        shown(ready),
+        shown(began.elapsed())
     );
+    demo.report
+        .check(back.is_some(), "the agent comes back", seen);
     demo.report.time("agent_back_ms", ready);
-    demo.events.listen(&agent.client())?;
-    tokio::time::sleep(SETTLED).await;
-    let tally = tokio::task::spawn_blocking(move || traffic.stop()).await??;
-    check_traffic(demo, &tally, counters::read(&place)?);
-    counters::unwatch(&place)?;
-
-    let lines: Vec<String> = monitors.iter().flat_map(Monitor::lines).collect();
-    let seen = if lines.is_empty() {
-        "nothing".to_owned()
-    } else {
-        format!(
-            "{} lines: {}",
-            lines.len(),
-            lines[..lines.len().min(4)].join("; ")
-        )
-    };
-    demo.report.check(
-        lines.is_empty(),
-        "what ip monitor route prints on every other machine",
-        seen,
-    );
-    let after = counters::of_rules(&place)?;
-    let lost = rules
-        .iter()
-        .filter(|(rule, packets)| after.get(*rule).is_none_or(|now| now < packets))
-        .count();
-    demo.report.check(
-        lost == 0 && !rules.is_empty(),
-        "the counters of its rules are kept",
-        format!("{} of {}", rules.len() - lost, rules.len()),
-    );
-    Ok(())
+    demo.events.listen(&agent.client())
 }
 
 fn check_traffic(demo: &mut Demo, tally: &Tally, counted: counters::Counted) {

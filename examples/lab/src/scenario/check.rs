@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ocicat_dataplane::Prefix;
+use ocicat_datastore::{Object, validate};
 use ocicat_selectors::Selector;
 use ocicatctl::{Document, Fault};
+use serde_json::json;
 
-use super::{Port, Protocol, Scenario};
+use super::{Pool, Port, Protocol, Scenario};
 
 /// Refuses keys and values that the format knows and the lab does not support yet.
 pub(super) fn unsupported(document: &Document) -> Result<(), Fault> {
@@ -197,68 +199,76 @@ impl Check<'_> {
     fn pools(&self) -> Result<(), Fault> {
         let pools = &self.scenario.pools;
         self.names("pools", pools.iter().map(|pool| pool.name.clone()))?;
+        let racks = self.scenario.racks.iter();
+        let racks: Vec<_> = racks
+            .map(|rack| ("rack", rack.name.as_str(), rack.cidr))
+            .collect();
         for (index, pool) in pools.iter().enumerate() {
-            let at = |name: &str| format!("pools[{index}].{name}");
-            self.ipv4(&at("cidr"), pool.cidr.address())?;
-            self.disjoint(
-                &at("cidr"),
-                pool.cidr,
-                pools[..index]
-                    .iter()
-                    .map(|other| ("pool", other.name.as_str(), other.cidr)),
-            )?;
-            self.disjoint(
-                &at("cidr"),
-                pool.cidr,
-                self.scenario
-                    .racks
-                    .iter()
-                    .map(|rack| ("rack", rack.name.as_str(), rack.cidr)),
-            )?;
-            let block = pool.block_size.unwrap_or(26);
-            if !(20..=32).contains(&block) {
-                return self.refuse(
-                    &at("blockSize"),
-                    format!("{block} is not between 20 and 32"),
-                );
-            }
-            if block < pool.cidr.length() {
-                let field = if pool.block_size.is_some() {
-                    at("blockSize")
-                } else {
-                    at("cidr")
-                };
-                return self.refuse(
-                    &field,
-                    format!("a block of /{block} does not fit into {}", pool.cidr),
-                );
-            }
-            let modes = [
-                ("ipipMode", &pool.ipip_mode),
-                ("vxlanMode", &pool.vxlan_mode),
-            ];
-            for (name, mode) in modes {
-                self.one_of(
-                    &at(name),
-                    mode.as_deref().unwrap_or("Never"),
-                    &["Never", "CrossSubnet", "Always"],
-                )?;
-            }
-            self.one_of(
-                &at("assignmentMode"),
-                pool.assignment_mode.as_deref().unwrap_or("Automatic"),
-                &["Automatic", "Manual"],
-            )?;
-            for (name, selector) in [
-                ("nodeSelector", &pool.node_selector),
-                ("namespaceSelector", &pool.namespace_selector),
-            ] {
-                if let Some(Err(error)) = selector.as_deref().map(str::parse::<Selector>) {
-                    return self.refuse(&at(name), error);
-                }
-            }
+            let field = format!("pools[{index}].cidr");
+            self.ipv4(&field, pool.cidr.address())?;
+            let earlier = pools[..index].iter();
+            let earlier = earlier.map(|other| ("pool", other.name.as_str(), other.cidr));
+            self.disjoint(&field, pool.cidr, earlier.chain(racks.iter().copied()))?;
+            self.pool(&format!("pools[{index}]"), pool)?;
         }
         Ok(())
+    }
+
+    /// A pool's fields beside its range.
+    fn pool(&self, at: &str, pool: &Pool) -> Result<(), Fault> {
+        let at = |name: &str| format!("{at}.{name}");
+        let block = pool.block_size.unwrap_or(26);
+        if !(20..=32).contains(&block) {
+            return self.refuse(
+                &at("blockSize"),
+                format!("{block} is not between 20 and 32"),
+            );
+        }
+        if block < pool.cidr.length() {
+            let field = if pool.block_size.is_some() {
+                "blockSize"
+            } else {
+                "cidr"
+            };
+            return self.refuse(
+                &at(field),
+                format!("a block of /{block} does not fit into {}", pool.cidr),
+            );
+        }
+        let modes = ["Never", "CrossSubnet", "Always"];
+        self.one_of(
+            &at("ipipMode"),
+            pool.ipip_mode.as_deref().unwrap_or("Never"),
+            &modes,
+        )?;
+        self.one_of(
+            &at("vxlanMode"),
+            pool.vxlan_mode.as_deref().unwrap_or("Never"),
+            &modes,
+        )?;
+        let assignment = pool.assignment_mode.as_deref().unwrap_or("Automatic");
+        self.one_of(&at("assignmentMode"), assignment, &["Automatic", "Manual"])?;
+        let selectors = [
+            ("nodeSelector", &pool.node_selector),
+            ("namespaceSelector", &pool.namespace_selector),
+        ];
+        for (name, selector) in selectors {
+            if let Some(Err(error)) = selector.as_deref().map(str::parse::<Selector>) {
+                return self.refuse(&at(name), error);
+            }
+        }
+        let metadata = json!({"name": pool.name});
+        let object = json!({"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": metadata, "spec": pool});
+        let problems = Object::from_value(object)
+            .map(|object| validate::object(&object))
+            .unwrap_or_default();
+        match problems.first() {
+            Some(problem) => self.refuse(
+                &at(problem.field.trim_start_matches("spec.")),
+                &problem.reason,
+            ),
+            None => Ok(()),
+        }
     }
 
     fn namespaces(&self) -> Result<(), Fault> {

@@ -45,103 +45,105 @@ fn a_good_file_is_completed() {
     assert_eq!(nameless.name, "x");
 }
 
+/// A part of the good file, what stands there instead, and how the complaint begins.
+const MISTAKES: [(&str, &str, &str); 20] = [
+    (
+        "name: web",
+        "nmae: web",
+        "f.yaml:17: pods[0].nmae: unknown field; ",
+    ),
+    (
+        "node: n1",
+        "node: n9",
+        "f.yaml:19: pods[0].node: there is no node \"n9\"",
+    ),
+    (
+        "10.244.0.0/24",
+        "10.10.9.0/24",
+        "f.yaml:13: pools[1].cidr: 10.10.9.0/24 overlaps pool main (10.10.0.0/16)",
+    ),
+    ("10.10.0.0/16", "10.10.0.0/33", "f.yaml:12: pools[0].cidr: "),
+    (
+        "10.10.0.0/16",
+        "10.10.0.1/16",
+        "f.yaml:12: pools[0].cidr: 10.10.0.1/16 has host bits set",
+    ),
+    (
+        "rack == 'a'",
+        "rack = 'a'",
+        "f.yaml:12: pools[0].nodeSelector: ",
+    ),
+    (
+        "CrossSubnet",
+        "Always",
+        "f.yaml:12: pools[0].vxlanMode: not supported yet",
+    ),
+    (
+        "CrossSubnet",
+        "Sometimes",
+        "f.yaml:12: pools[0].vxlanMode: \"Sometimes\" is not one of ",
+    ),
+    (
+        "/28}",
+        "/28, cidrV6: \"fd00::/64\"}",
+        "f.yaml:4: racks[1].cidrV6: not supported yet",
+    ),
+    (
+        "racks:",
+        "datastore: etcd\nracks:",
+        "f.yaml:2: datastore: not supported yet",
+    ),
+    (
+        "racks:",
+        "bgp: {topology: reflectors}\nracks:",
+        "f.yaml:2: bgp.topology: not supported yet",
+    ),
+    (
+        "racks:",
+        "bgp: {router: no-idea}\nracks:",
+        "f.yaml:2: bgp.router: invalid type",
+    ),
+    (
+        "protocol: TCP",
+        "protocol: SCTP",
+        "f.yaml:21: pods[0].ports[0].protocol: not supported yet",
+    ),
+    (
+        "port: 80, protocol",
+        "port: 0, protocol",
+        "f.yaml:21: pods[0].ports[0].port: ",
+    ),
+    (
+        "10.244.0.10",
+        "10.245.0.10",
+        "f.yaml:20: pods[0].ip[0]: 10.245.0.10 is in no pool",
+    ),
+    (
+        "[192.168.10.11]",
+        "[192.168.11.11]",
+        "f.yaml:6: nodes[0].ip[0]: 192.168.11.11 is not in rack a",
+    ),
+    (
+        "namespace: shop",
+        "namespace: shp",
+        "f.yaml:18: pods[0].namespace: there is no namespace \"shp\"",
+    ),
+    (
+        "name: n2",
+        "name: n1",
+        "f.yaml:7: nodes[1].name: \"n1\" twice",
+    ),
+    (
+        "name: n2, rack: a",
+        "name: n2, rack: c",
+        "f.yaml:7: nodes[1].rack: there is no rack \"c\"",
+    ),
+    ("racks:", "racks: [", "f.yaml:"),
+];
+
 #[test]
 fn each_mistake_is_one_line_with_its_place() {
-    let cases = [
-        (
-            "name: web",
-            "nmae: web",
-            "f.yaml:17: pods[0].nmae: unknown field; ",
-        ),
-        (
-            "node: n1",
-            "node: n9",
-            "f.yaml:19: pods[0].node: there is no node \"n9\"",
-        ),
-        (
-            "10.244.0.0/24",
-            "10.10.9.0/24",
-            "f.yaml:13: pools[1].cidr: 10.10.9.0/24 overlaps pool main (10.10.0.0/16)",
-        ),
-        ("10.10.0.0/16", "10.10.0.0/33", "f.yaml:12: pools[0].cidr: "),
-        (
-            "10.10.0.0/16",
-            "10.10.0.1/16",
-            "f.yaml:12: pools[0].cidr: 10.10.0.1/16 has host bits set",
-        ),
-        (
-            "rack == 'a'",
-            "rack = 'a'",
-            "f.yaml:12: pools[0].nodeSelector: ",
-        ),
-        (
-            "CrossSubnet",
-            "Always",
-            "f.yaml:12: pools[0].vxlanMode: not supported yet",
-        ),
-        (
-            "CrossSubnet",
-            "Sometimes",
-            "f.yaml:12: pools[0].vxlanMode: \"Sometimes\" is not one of ",
-        ),
-        (
-            "/28}",
-            "/28, cidrV6: \"fd00::/64\"}",
-            "f.yaml:4: racks[1].cidrV6: not supported yet",
-        ),
-        (
-            "racks:",
-            "datastore: etcd\nracks:",
-            "f.yaml:2: datastore: not supported yet",
-        ),
-        (
-            "racks:",
-            "bgp: {topology: reflectors}\nracks:",
-            "f.yaml:2: bgp.topology: not supported yet",
-        ),
-        (
-            "racks:",
-            "bgp: {router: no-idea}\nracks:",
-            "f.yaml:2: bgp.router: invalid type",
-        ),
-        (
-            "protocol: TCP",
-            "protocol: SCTP",
-            "f.yaml:21: pods[0].ports[0].protocol: not supported yet",
-        ),
-        (
-            "port: 80, protocol",
-            "port: 0, protocol",
-            "f.yaml:21: pods[0].ports[0].port: ",
-        ),
-        (
-            "10.244.0.10",
-            "10.245.0.10",
-            "f.yaml:20: pods[0].ip[0]: 10.245.0.10 is in no pool",
-        ),
-        (
-            "[192.168.10.11]",
-            "[192.168.11.11]",
-            "f.yaml:6: nodes[0].ip[0]: 192.168.11.11 is not in rack a",
-        ),
-        (
-            "namespace: shop",
-            "namespace: shp",
-            "f.yaml:18: pods[0].namespace: there is no namespace \"shp\"",
-        ),
-        (
-            "name: n2",
-            "name: n1",
-            "f.yaml:7: nodes[1].name: \"n1\" twice",
-        ),
-        (
-            "name: n2, rack: a",
-            "name: n2, rack: c",
-            "f.yaml:7: nodes[1].rack: there is no rack \"c\"",
-        ),
-        ("racks:", "racks: [", "f.yaml:"),
-    ];
-    for (from, to, expected) in cases {
+    for (from, to, expected) in MISTAKES {
         let fault = Scenario::parse("f.yaml", &GOOD.replacen(from, to, 1))
             .expect_err(to)
             .to_string();
