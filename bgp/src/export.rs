@@ -81,6 +81,8 @@ pub(crate) struct Follower {
     pub(crate) position: u64,
     /// End-of-RIB is yet to be sent after the walk.
     pub(crate) end_of_rib: bool,
+    /// The walk answers a refresh whose end is to be marked (RFC 7313).
+    pub(crate) refresh: bool,
 }
 
 /// Peers that get the same messages.
@@ -89,6 +91,8 @@ pub(crate) struct Group {
     pub(crate) members: u32,
     /// After a restart: learned routes wait until the peers have sent theirs (RFC 4724 section 4.1).
     pub(crate) deferred: bool,
+    /// RFC 8212: nothing is sent without an export filter.
+    pub(crate) closed: bool,
     filter: Option<Arc<dyn Filter>>,
     filter_peer: FilterPeer,
     pub(crate) cluster_id: Ipv4Addr,
@@ -115,6 +119,7 @@ impl Group {
             key,
             members: 0,
             deferred: false,
+            closed: false,
             filter,
             filter_peer,
             cluster_id,
@@ -334,7 +339,7 @@ impl Group {
         let attributes = context.interner.get(set);
         let summary = attributes.summary();
         let source = &context.sources[usize::from(peer)];
-        if self.deferred && peer != LOCAL {
+        if (self.deferred && peer != LOCAL) || self.closed {
             return None;
         }
         // RFC 1997.

@@ -227,6 +227,13 @@ impl Session {
         }
     }
 
+    /// Marks the beginning of the answer to a refresh (RFC 7313 section 4).
+    pub(crate) fn mark_refresh(&mut self, family: crate::Family) {
+        if let Some(link) = self.links.iter_mut().find(|link| link.confirmed) {
+            crate::wire::Refresh::encode(family, 1, &mut link.control);
+        }
+    }
+
     pub(crate) fn state(&self) -> State {
         let furthest = self.links.iter().map(Link::state).max();
         match furthest {
@@ -278,7 +285,7 @@ impl Session {
         let links = self
             .links
             .iter()
-            .flat_map(|link| [link.hold_at, link.keepalive_at]);
+            .flat_map(|link| [link.hold_at, link.keepalive_at, link.send_hold_at]);
         let attempt = [self.connect_at, self.connecting.map(|(_, until)| until)];
         links.chain(attempt).flatten().min()
     }

@@ -50,6 +50,10 @@ pub enum Input<'a> {
     Closed(LinkId),
     /// Bytes came in.
     Received(LinkId, &'a [u8]),
+    /// The socket did not take all of what [`Speaker::poll_transmit`] returned. To be told again when it took some.
+    Blocked(LinkId),
+    /// The socket has taken all of it.
+    Unblocked(LinkId),
 }
 
 /// What the speaker asks of whoever has the sockets.
@@ -300,6 +304,8 @@ impl Speaker {
             }
             Input::ConnectFailed(link, why) => slot.session.connect_failed(link, why, now),
             Input::Closed(link) => slot.session.closed(link, now),
+            Input::Blocked(link) => slot.session.blocked(link, now),
+            Input::Unblocked(link) => slot.session.unblocked(link),
             Input::Received(link, bytes) => return self.received(peer, link, bytes, now),
         }
         self.settle(peer, now);
@@ -375,7 +381,7 @@ impl Speaker {
                     self.peer_down(peer, reason, &negotiated, now);
                 }
                 SessionEvent::Failed(reason) => slot.last_error = Some(reason),
-                SessionEvent::Refresh(refresh) => self.refresh_asked(peer, refresh),
+                SessionEvent::Refresh(refresh) => self.refreshed(peer, refresh, now),
             }
         }
         self.ended(peer, now);

@@ -273,8 +273,14 @@ impl Inner {
         };
         let (peer, link) = (connection.peer, connection.link);
         match connection.flush() {
-            Ok(true) => self.transmit(peer, link),
-            Ok(false) => {}
+            Ok(true) => {
+                self.speaker
+                    .handle(peer, Input::Unblocked(link), Instant::now());
+                self.transmit(peer, link);
+            }
+            Ok(false) => self
+                .speaker
+                .handle(peer, Input::Blocked(link), Instant::now()),
             Err(_) => self.lost(peer, link),
         }
     }
@@ -296,7 +302,12 @@ impl Inner {
                 .poll_transmit(peer, link, Instant::now(), &mut self.output);
             match connection.send(&self.output) {
                 Ok(true) if more => {}
-                Ok(_) => return,
+                Ok(true) => return,
+                Ok(false) => {
+                    return self
+                        .speaker
+                        .handle(peer, Input::Blocked(link), Instant::now());
+                }
                 Err(_) => return self.lost(peer, link),
             }
         }

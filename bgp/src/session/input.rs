@@ -1,10 +1,13 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{DownReason, Link, LinkId, Negotiated, Session, SessionEvent, State, Stop};
 use crate::wire::{
     HEADER, KEEPALIVE, MAX_MESSAGE, NOTIFICATION, Notification, OPEN, Open, ROUTE_REFRESH, Refresh,
     UPDATE, header,
 };
+
+/// RFC 9687 section 6: eight minutes, or twice the hold time if that is more.
+const SEND_HOLD: Duration = Duration::from_secs(480);
 
 /// Takes the body of an UPDATE; an error ends the session.
 pub(crate) type OnUpdate<'a> = dyn FnMut(&Negotiated, &[u8]) -> Result<(), Notification> + 'a;
@@ -88,6 +91,26 @@ impl Session {
         }
     }
 
+    /// The socket takes nothing, or took some and then nothing more: the peer has time until the send hold timer
+    /// (RFC 9687 section 4) expires.
+    pub(crate) fn blocked(&mut self, link: LinkId, now: Instant) {
+        if let Some(at) = self.position(link) {
+            let link = &mut self.links[at];
+            let hold = link
+                .negotiated
+                .as_ref()
+                .map(|negotiated| negotiated.hold_time * 2);
+            link.send_hold_at = Some(now + hold.unwrap_or_default().max(SEND_HOLD));
+        }
+    }
+
+    /// The socket has taken everything.
+    pub(crate) fn unblocked(&mut self, link: LinkId) {
+        if let Some(at) = self.position(link) {
+            self.links[at].send_hold_at = None;
+        }
+    }
+
     fn add_link(&mut self, id: LinkId, outgoing: bool, now: Instant) {
         let mut link = Link::new(id, outgoing, now);
         self.open().encode(&mut link.control);
@@ -117,6 +140,10 @@ impl Session {
                 Some(&Notification::new(4, 0)),
                 now,
             );
+        }
+        let stuck = |link: &Link| link.send_hold_at.is_some_and(|at| at <= now);
+        while let Some(at) = self.links.iter().position(stuck) {
+            self.fail(at, Notification::new(8, 0), now);
         }
         for link in &mut self.links {
             if link.keepalive_at.is_some_and(|at| at <= now) {

@@ -19,6 +19,8 @@ pub(crate) struct Link {
     pub(crate) control: Vec<u8>,
     pub(crate) hold_at: Option<Instant>,
     pub(crate) keepalive_at: Option<Instant>,
+    /// When the peer must have taken what waits for it (RFC 9687).
+    pub(crate) send_hold_at: Option<Instant>,
 }
 
 impl Link {
@@ -34,6 +36,7 @@ impl Link {
             control: Vec::new(),
             hold_at: Some(now + super::OPEN_WAIT),
             keepalive_at: None,
+            send_hold_at: None,
         }
     }
 

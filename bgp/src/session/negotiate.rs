@@ -43,6 +43,7 @@ impl Session {
             .map(Capability::Multiprotocol)
             .collect();
         capabilities.push(Capability::RouteRefresh);
+        capabilities.push(Capability::EnhancedRouteRefresh);
         if let Some(restart) = &config.graceful_restart {
             let forwarding = restart.forwarding_preserved || self.was_up;
             capabilities.push(Capability::GracefulRestart(GracefulRestartCapability {

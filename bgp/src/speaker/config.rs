@@ -27,6 +27,8 @@ pub struct SpeakerConfig {
     pub max_paths: u8,
     /// Compare MED between different neighbouring ASes. Default false, as RFC 4271 has it.
     pub always_compare_med: bool,
+    /// Nothing passes to or from peers in other ASes without a filter for that way (RFC 8212). Default false.
+    pub external_needs_policy: bool,
     /// The next hop for IPv4 routes on sessions over IPv6.
     pub next_hop_v4: Option<NextHop>,
     /// The next hop for IPv6 routes on sessions over IPv4.
@@ -48,6 +50,7 @@ impl SpeakerConfig {
             deferral_unseen: Duration::from_secs(10),
             max_paths: 1,
             always_compare_med: false,
+            external_needs_policy: false,
             next_hop_v4: None,
             next_hop_v6: None,
             seed: 0,
@@ -93,6 +96,13 @@ impl SpeakerConfig {
     #[must_use]
     pub fn always_compare_med(mut self, always_compare_med: bool) -> Self {
         self.always_compare_med = always_compare_med;
+        self
+    }
+
+    /// Sets whether nothing passes between ASes without a filter.
+    #[must_use]
+    pub fn external_needs_policy(mut self, external_needs_policy: bool) -> Self {
+        self.external_needs_policy = external_needs_policy;
         self
     }
 

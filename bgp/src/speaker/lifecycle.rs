@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::slot::Slot;
 use super::{Event, PeerId, Speaker, SpeakerConfig};
-use crate::number::Families;
+use crate::number::{Families, Family};
 use crate::rib::Path;
 use crate::session::{DownReason, LinkId, Negotiated};
 use crate::wire::{Notification, Refresh};
@@ -168,26 +168,30 @@ impl Speaker {
     /// Marks the routes of `families` as stale and forgets those of others.
     fn mark_stale(&mut self, peer: PeerId, families: Families) {
         let source = peer.source();
-        for family in crate::number::Family::ALL {
+        for family in Family::ALL {
+            if families.contains(family) {
+                self.mark_family_stale(peer, family);
+                continue;
+            }
             let rib = &mut self.rib;
-            let keep = families.contains(family);
             match family {
-                crate::number::Family::Ipv4Unicast if keep => rib.v4.mark_stale(source),
-                crate::number::Family::Ipv6Unicast if keep => rib.v6.mark_stale(source),
-                crate::number::Family::Ipv4Unicast => {
-                    rib.v4.forget_source(source, &mut rib.context, |_| true)
-                }
-                crate::number::Family::Ipv6Unicast => {
-                    rib.v6.forget_source(source, &mut rib.context, |_| true)
-                }
+                Family::Ipv4Unicast => rib.v4.forget_source(source, &mut rib.context, |_| true),
+                Family::Ipv6Unicast => rib.v6.forget_source(source, &mut rib.context, |_| true),
             };
-            if let Some(slot) = self.slot_mut(peer).filter(|_| !keep) {
+            if let Some(slot) = self.slot_mut(peer) {
                 slot.intake.routes[family.index()] = 0;
             }
         }
         if let Some(slot) = self.slot_mut(peer) {
             slot.stale = families;
         }
+    }
+
+    fn mark_family_stale(&mut self, peer: PeerId, family: Family) {
+        match family {
+            Family::Ipv4Unicast => self.rib.v4.mark_stale(peer.source()),
+            Family::Ipv6Unicast => self.rib.v6.mark_stale(peer.source()),
+        };
     }
 
     /// Drops what is stale in `families`.
@@ -197,12 +201,8 @@ impl Speaker {
             let rib = &mut self.rib;
             let stale = |path: &Path| path.stale;
             let count = match family {
-                crate::number::Family::Ipv4Unicast => {
-                    rib.v4.forget_source(peer.source(), &mut rib.context, stale)
-                }
-                crate::number::Family::Ipv6Unicast => {
-                    rib.v6.forget_source(peer.source(), &mut rib.context, stale)
-                }
+                Family::Ipv4Unicast => rib.v4.forget_source(peer.source(), &mut rib.context, stale),
+                Family::Ipv6Unicast => rib.v6.forget_source(peer.source(), &mut rib.context, stale),
             };
             dropped += count;
             if let Some(slot) = self.slot_mut(peer) {
@@ -302,16 +302,47 @@ impl Speaker {
         self.rewalk_all();
     }
 
-    pub(super) fn refresh_asked(&mut self, peer: PeerId, refresh: Refresh) {
-        let Refresh::Request(family) = refresh else {
+    /// RFC 2918 section 4, RFC 7313 section 4.
+    pub(super) fn refreshed(&mut self, peer: PeerId, refresh: Refresh, now: Instant) {
+        match refresh {
+            Refresh::Request(family) => self.send_again(peer, family),
+            Refresh::Begin(family) => {
+                let kept = self.slot(peer).map_or(Families::NONE, |slot| slot.stale);
+                self.mark_family_stale(peer, family);
+                if let Some(slot) = self.slot_mut(peer) {
+                    slot.stale = kept.with(family);
+                    slot.stale_until = Some(now + slot.config.stale_time);
+                }
+            }
+            Refresh::End(family) => {
+                let only = Families::NONE.with(family);
+                let stale = self
+                    .slot(peer)
+                    .map_or(Families::NONE, |slot| slot.stale.both(only));
+                self.drop_stale(peer, stale);
+                if let Some(slot) = self.slot_mut(peer).filter(|slot| slot.stale.is_empty()) {
+                    slot.stale_until = None;
+                }
+            }
+            Refresh::Other => {}
+        }
+    }
+
+    fn send_again(&mut self, peer: PeerId, family: Family) {
+        let Some(slot) = self.slot_mut(peer) else {
             return;
         };
-        if let Some(slot) = self.slot_mut(peer) {
-            if let Some(follower) = &mut slot.followers[family.index()] {
-                follower.walk = Some(0);
+        let marked = slot
+            .session
+            .negotiated()
+            .is_some_and(|n| n.enhanced_refresh);
+        if let Some(follower) = &mut slot.followers[family.index()] {
+            follower.walk = Some(0);
+            if marked && !std::mem::replace(&mut follower.refresh, true) {
+                slot.session.mark_refresh(family);
             }
-            self.queue(peer);
         }
+        self.queue(peer);
     }
 
     /// Forgets a peer whose session has been ended.

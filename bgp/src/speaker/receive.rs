@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{PeerId, SpeakerConfig};
-use crate::attributes::{AsPath, Attributes, NextHop, parts};
+use crate::attributes::{AsPath, Attributes, Community, NextHop, parts};
 use crate::filter::{Filter, FilterPeer, Verdict};
 use crate::number::{AsNumber, Families, Family};
 use crate::peer::PeerConfig;
@@ -24,6 +24,8 @@ pub(super) struct Intake {
     enforce_first_as: bool,
     max_prefixes: u32,
     filter: Option<Arc<dyn Filter>>,
+    /// RFC 8212: nothing is taken without an import filter.
+    needs_policy: bool,
     /// Our address on the session: no next hop for what the peer sends.
     pub(super) local: Option<IpAddr>,
     /// Routes in the RIB, by family.
@@ -54,6 +56,9 @@ impl Intake {
             enforce_first_as: config.enforce_first_as,
             max_prefixes: config.max_prefixes.unwrap_or(u32::MAX),
             filter: config.import.clone(),
+            needs_policy: speaker.external_needs_policy
+                && config.peer_as != local_as
+                && config.import.is_none(),
             local: None,
             routes: [0; 2],
             ended: Families::NONE,
@@ -186,7 +191,16 @@ impl Intake {
             self.forget::<K>(routes, table, context);
             return;
         }
-        let set = context.interner.intern(hop, wire);
+        let set = if self.peer.external && graceful_shutdown(wire) {
+            // RFC 8326 section 4.2: the route is about to go; any other is better.
+            let attributes = Attributes::from_wire(hop, wire)
+                .edit()
+                .local_pref(0)
+                .build();
+            context.interner.intern_attributes(&attributes)
+        } else {
+            context.interner.intern(hop, wire)
+        };
         match self.filter.clone() {
             None => {
                 for (key, path) in routes.iter::<K>() {
@@ -254,6 +268,9 @@ impl Intake {
     /// Whether routes with these attributes may be used at all: no loop (RFC 4271 section 9.1.2, RFC 4456 section 8),
     /// the peer's own AS in front (RFC 4271 section 6.3), a next hop that is not ourselves.
     fn usable(&self, hop: Option<NextHop>, wire: &[u8]) -> bool {
+        if self.needs_policy {
+            return false;
+        }
         if hop.is_some_and(|hop| Some(hop.address()) == self.local) {
             return false;
         }
@@ -281,4 +298,13 @@ impl Intake {
         }
         true
     }
+}
+
+fn graceful_shutdown(wire: &[u8]) -> bool {
+    parts(wire)
+        .find(|&(kind, _)| kind == kind::COMMUNITIES)
+        .is_some_and(|(_, value)| {
+            let wanted = Community::GRACEFUL_SHUTDOWN.0.to_be_bytes();
+            value.chunks_exact(4).any(|community| community == wanted)
+        })
 }

@@ -62,6 +62,7 @@ impl Stage {
             Capability::Multiprotocol(Family::Ipv4Unicast),
             Capability::Multiprotocol(Family::Ipv6Unicast),
             Capability::RouteRefresh,
+            Capability::EnhancedRouteRefresh,
         ];
         if four_octets {
             capabilities.push(Capability::FourOctetAs(as_number));
@@ -129,16 +130,22 @@ impl Stage {
             .handle(peer, Input::Received(link, bytes), self.now);
     }
 
+    fn sent(&mut self, actor: usize) -> Vec<u8> {
+        let Actor { peer, link, .. } = self.actors[actor];
+        let (speaker, now) = (&mut self.speaker, self.now);
+        let mut bytes = Vec::new();
+        while speaker.poll_transmit(peer, link, now, &mut bytes) {}
+        bytes
+    }
+
     /// What the neighbour is sent now; the others are left waiting.
     fn told(&mut self, actor: usize) -> Told {
+        let bytes = self.sent(actor);
         let Actor {
-            peer,
-            link,
             four_octets,
             external,
+            ..
         } = self.actors[actor];
-        let mut bytes = Vec::new();
-        while self.speaker.poll_transmit(peer, link, self.now, &mut bytes) {}
         let mut told = Vec::new();
         let mut rest = &bytes[..];
         while let Some(head) = crate::wire::header(rest, 4096).unwrap() {
@@ -587,4 +594,130 @@ fn deferral_ends() {
         speaker.handle_timeout(at);
     }
     assert_eq!(at, now + Duration::from_secs(10));
+}
+
+/// RFC 2918, RFC 7313 section 4: the answer to a refresh lies between its marks; what a refresh of the peer's leaves
+/// out is gone at its end.
+#[test]
+fn refreshes_in_both_directions() {
+    let mut stage = stage();
+    let from = stage.join(64513, |peer| peer, true);
+    let asks = stage.join(64514, |peer| peer, true);
+    stage.announce(from, "10.1.0.0/16", &learned(64513));
+    stage.announce(from, "10.2.0.0/16", &learned(64513));
+    assert_eq!(stage.told(asks).len(), 2);
+    let refresh = |subtype: u8| {
+        let mut bytes = Vec::new();
+        crate::wire::Refresh::encode(Family::Ipv4Unicast, subtype, &mut bytes);
+        bytes
+    };
+    stage.send(asks, &refresh(0));
+    let bytes = stage.sent(asks);
+    let mut rest = &bytes[..];
+    let mut seen = Vec::new();
+    while let Some(head) = crate::wire::header(rest, 4096).unwrap() {
+        seen.push((head.kind, if head.kind == 5 { rest[21] } else { 0 }));
+        rest = &rest[head.length..];
+    }
+    assert_eq!(seen, [(5, 1), (2, 0), (5, 2)]);
+
+    stage.send(from, &refresh(1));
+    stage.announce(from, "10.2.0.0/16", &learned(64513));
+    assert_eq!(
+        stage.speaker.routes().len(),
+        2,
+        "nothing goes before the end"
+    );
+    stage.send(from, &refresh(2));
+    assert_eq!(stage.told(asks), [("10.1.0.0/16".parse().unwrap(), None)]);
+    // RFC 7313 section 5: a length that is wrong.
+    stage.send(from, &{
+        let mut bytes = Vec::new();
+        let begin = crate::wire::start(5, &mut bytes);
+        bytes.extend_from_slice(&[0, 1, 0, 1, 9]);
+        crate::wire::finish(begin, &mut bytes);
+        bytes
+    });
+    let reason = stage.speaker.peers()[0].last_error.clone().unwrap();
+    assert!(reason.to_string().contains("(7/1)"), "{reason}");
+}
+
+/// RFC 8326 section 4.2.
+#[test]
+fn a_route_in_graceful_shutdown_loses_to_any_other() {
+    let mut stage = stage();
+    let leaving = stage.join(64513, |peer| peer, true);
+    let staying = stage.join(64514, |peer| peer, true);
+    let shutdown = learned(64513).community(Community::GRACEFUL_SHUTDOWN);
+    stage.announce(leaving, "10.0.0.0/8", &shutdown);
+    stage.announce(
+        staying,
+        "10.0.0.0/8",
+        &learned(64999).prepend(AsNumber(64514), 3),
+    );
+    let route = &stage.speaker.routes()[0];
+    assert_eq!(route.paths[0].peer, Some(stage.actors[staying].peer));
+    assert_eq!(route.step, Some(crate::Step::LocalPref));
+}
+
+/// RFC 8212: between ASes nothing passes without a policy, inside one everything does.
+#[test]
+fn nothing_passes_between_ases_without_policy() {
+    let mut stage = Stage::new(SpeakerConfig::new(64512, LOCAL).external_needs_policy(true));
+    let external = stage.join(64513, |peer| peer, true);
+    let internal = stage.join(64512, |peer| peer, true);
+    let rules: std::sync::Arc<dyn Filter> = std::sync::Arc::new(Rules);
+    let both = |peer: PeerConfig| {
+        peer.import(std::sync::Arc::clone(&rules))
+            .export(std::sync::Arc::clone(&rules))
+    };
+    let filtered = stage.join(64514, both, true);
+    stage.announce(external, "10.1.1.0/24", &learned(64513));
+    stage.announce(filtered, "10.1.2.0/24", &learned(64514));
+    stage.announce(internal, "10.1.3.0/24", &inside());
+    let known: Vec<_> = stage
+        .speaker
+        .routes()
+        .iter()
+        .map(|route| route.prefix.to_string())
+        .collect();
+    assert_eq!(known, ["10.1.2.0/24", "10.1.3.0/24"]);
+    assert_eq!(stage.told(external), []);
+    assert_eq!(stage.told(filtered).len(), 1);
+    assert_eq!(stage.told(internal).len(), 1);
+}
+
+/// RFC 9687: a peer that takes nothing for eight minutes is given up, however alive it says it is.
+#[test]
+fn a_peer_that_takes_nothing_is_given_up() {
+    let mut stage = stage();
+    let stuck = stage.join(64513, |peer| peer, true);
+    let Actor { peer, link, .. } = stage.actors[stuck];
+    stage.speaker.handle(peer, Input::Blocked(link), stage.now);
+    let mut keepalive = Vec::new();
+    crate::wire::keepalive(&mut keepalive);
+    let end = stage.now + Duration::from_secs(481);
+    while stage.now < end {
+        stage.now += Duration::from_secs(20);
+        stage.send(stuck, &keepalive);
+        while stage
+            .speaker
+            .poll_timeout()
+            .is_some_and(|at| at <= stage.now)
+        {
+            stage.speaker.handle_timeout(stage.now);
+        }
+        let up = stage.speaker.peers()[0].negotiated.is_some();
+        assert_eq!(
+            up,
+            stage.now < end - Duration::from_secs(1),
+            "at {:?}",
+            end - stage.now
+        );
+        if !up {
+            break;
+        }
+    }
+    let reason = stage.speaker.peers()[0].last_error.clone().unwrap();
+    assert_eq!(reason.to_string(), "sent: send hold timer expired (8/0)");
 }

@@ -57,6 +57,9 @@ impl Speaker {
             if let Some(group) = &mut self.groups[at] {
                 group.members += 1;
                 group.deferred = self.deferral.is_some();
+                group.closed = self.config.external_needs_policy
+                    && group.key.external
+                    && group.key.filter == 0;
             }
             let position = match family {
                 Family::Ipv4Unicast => self.rib.v4.log.end(),
@@ -68,6 +71,7 @@ impl Speaker {
                     walk: Some(0),
                     position,
                     end_of_rib: true,
+                    refresh: false,
                 };
                 slot.followers[family.index()] = Some(follower);
             }
@@ -252,6 +256,9 @@ impl Speaker {
             };
             if more {
                 return true;
+            }
+            if std::mem::take(&mut follower.refresh) {
+                crate::wire::Refresh::encode(family, 2, out);
             }
             if ending && std::mem::take(&mut follower.end_of_rib) {
                 end_of_rib(family, out);
