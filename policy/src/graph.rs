@@ -7,6 +7,7 @@ mod sets;
 mod tiers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ocicat_dataplane::state::{EndTier, LinkName, PolicyId, ProfileId};
@@ -16,7 +17,7 @@ use ocicat_selectors::{LabelIndex, MatchChange};
 
 use crate::compile::{self, Compiled, Fault, Rules, Source};
 use crate::{Effect, Problem, Reason, Update};
-use endpoint::Local;
+use endpoint::{Local, Sought};
 use sets::Sets;
 use tiers::{Place, Tiers};
 
@@ -40,6 +41,10 @@ pub struct Graph {
     applies: LabelIndex<Arc<Key>, Arc<Key>, Arc<str>>,
     sets: Sets,
     links: BTreeMap<LinkName, BTreeSet<Arc<Key>>>,
+    /// The node's own interfaces and their addresses.
+    interfaces: BTreeMap<LinkName, BTreeSet<IpAddr>>,
+    /// Host endpoints of this node whose interface is found by its addresses.
+    sought: BTreeMap<Arc<Key>, Sought>,
     problems: BTreeMap<Key, Vec<Problem>>,
     dirty: Dirty,
 }
@@ -97,6 +102,8 @@ impl Graph {
             applies: LabelIndex::new(),
             sets: Sets::new(),
             links: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            sought: BTreeMap::new(),
             problems: BTreeMap::new(),
             dirty: Dirty::default(),
         }
@@ -129,6 +136,19 @@ impl Graph {
                 self.network_set(key, value.as_ref().map(|set| (&set.metadata, &set.spec)));
             }
             Update::EndpointSlice(key, value) => self.slice(&key, value.as_deref()),
+        }
+    }
+
+    /// Says which addresses an interface of the node has; none when it is gone. Host endpoints that name no interface
+    /// are for the first one, by name, that has one of their `expectedIPs`.
+    pub fn set_interface(&mut self, link: LinkName, addresses: BTreeSet<IpAddr>) {
+        let old = if addresses.is_empty() {
+            self.interfaces.remove(&link)
+        } else {
+            self.interfaces.insert(link.clone(), addresses)
+        };
+        if old.as_ref() != self.interfaces.get(&link) {
+            self.seek();
         }
     }
 

@@ -9,7 +9,7 @@ mod staged;
 mod trace;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -44,6 +44,9 @@ pub struct Flow {
     pub from_node: Option<String>,
     /// The node that it is for itself.
     pub to_node: Option<String>,
+    /// The node's interface by which it comes or goes where it does not cross a pod's; matters to host endpoints that
+    /// name one.
+    pub interface: Option<String>,
 }
 
 impl Flow {
@@ -59,6 +62,7 @@ impl Flow {
             icmp: None,
             from_node: None,
             to_node: None,
+            interface: None,
         }
     }
 
@@ -103,6 +107,8 @@ pub struct Model {
     network_sets: BTreeMap<Key, Arc<NetworkSet>>,
     global_network_sets: BTreeMap<Key, Arc<GlobalNetworkSet>>,
     slices: BTreeMap<Key, Arc<EndpointSlice>>,
+    /// By node and interface.
+    interfaces: BTreeMap<(String, String), BTreeSet<IpAddr>>,
     endpoint_to_host: EndpointToHost,
 }
 
@@ -117,6 +123,13 @@ impl Model {
     /// Felix.
     pub const fn set_endpoint_to_host(&mut self, action: EndpointToHost) {
         self.endpoint_to_host = action;
+    }
+
+    /// Says which addresses an interface of a node has; none when it is gone. Host endpoints that name no interface are
+    /// for the first one, by name, that has one of their `expectedIPs`.
+    pub fn set_interface(&mut self, node: &str, name: &str, addresses: BTreeSet<IpAddr>) {
+        let addresses = (!addresses.is_empty()).then_some(addresses);
+        put(&mut self.interfaces, (node.into(), name.into()), addresses);
     }
 
     /// Takes in one change. Unlike in a [`Graph`](crate::Graph), the version that counts is always the last.
@@ -142,41 +155,89 @@ impl Model {
         }
     }
 
-    /// What becomes of the flow, and why: the egress policy of the pod that sends it, then the ingress policy of the
-    /// pod that gets it. Who is neither is not asked.
+    /// What becomes of the flow, and why, from one end to the other: the egress policy of the pod that sends it, that
+    /// of its node for what it forwards, the policy of the other node for what it forwards, the ingress policy of the
+    /// pod that gets it. Where a node is an end, its host endpoint is asked. Who is none of these is not asked.
+    ///
+    /// The ports that host endpoints never close (failsafe) are not known here.
     #[must_use]
     pub fn evaluate(&self, flow: &Flow) -> Trace {
-        let source = self.endpoint_of(flow.source);
-        let destination = self.endpoint_of(flow.destination);
         let mut trace = Trace::new(flow);
+        let source = self
+            .endpoint_of(flow.source)
+            .filter(|_| flow.from_node.is_none());
+        let destination = self
+            .endpoint_of(flow.destination)
+            .filter(|_| flow.to_node.is_none());
         if let (Some((a, _)), Some((b, _))) = (source, destination)
             && a == b
         {
             trace.push(Decision::without_policy("a pod always reaches itself"));
             return trace;
         }
-        if let Some((key, endpoint)) = source.filter(|_| flow.from_node.is_none()) {
-            let decision = self.decide(key, endpoint, false, flow);
-            let denied = decision.verdict == Verdict::Deny;
-            trace.push(decision);
-            if denied {
-                return trace;
-            }
-            if flow.to_node.as_deref() == Some(&endpoint.spec.node) {
-                trace.push(self.to_own_node());
-                return trace;
-            }
+        let home = |pod: Option<(&Key, &WorkloadEndpoint)>, node: &Option<String>| {
+            pod.map(|(_, e)| e.spec.node.clone())
+                .or_else(|| node.clone())
+        };
+        let from = home(source, &flow.from_node);
+        let to = home(destination, &flow.to_node);
+        let stays = from.is_some() && from == to;
+        let mut asked = Vec::new();
+        if let Some((key, endpoint)) = source {
+            asked.push(Ask::Pod(key, endpoint, false));
         }
-        if let Some((key, endpoint)) = destination.filter(|_| flow.to_node.is_none()) {
-            if flow.from_node.as_deref() == Some(&endpoint.spec.node) {
+        if let Some(node) = from.as_ref().filter(|_| !stays) {
+            asked.push(Ask::Host(node, false, source.is_some()));
+        }
+        if let Some(node) = to.as_ref().filter(|_| !stays) {
+            asked.push(Ask::Host(node, true, destination.is_some()));
+        }
+        if let Some((key, endpoint)) = destination {
+            if stays && source.is_none() {
                 trace.push(Decision::without_policy(
                     "a node always reaches its own pods",
                 ));
             } else {
-                trace.push(self.decide(key, endpoint, true, flow));
+                asked.push(Ask::Pod(key, endpoint, true));
             }
         }
+        for ask in asked {
+            if let Some(decision) = self.answer(&ask, flow) {
+                let denied = decision.verdict == Verdict::Deny;
+                trace.push(decision);
+                if denied {
+                    return trace;
+                }
+            }
+        }
+        if stays && source.is_some() && flow.to_node.is_some() {
+            trace.push(self.to_own_node());
+        }
         trace
+    }
+
+    fn answer(&self, ask: &Ask<'_>, flow: &Flow) -> Option<Decision> {
+        match ask {
+            Ask::Pod(key, endpoint, ingress) => {
+                let subject = Subject {
+                    labels: self.labels_of(key, endpoint),
+                    profiles: &endpoint.spec.profiles,
+                    ingress: *ingress,
+                    forwards: false,
+                };
+                Some(self.decide(key, &subject, flow))
+            }
+            Ask::Host(node, ingress, forwards) => {
+                let (key, endpoint) = self.host_endpoint(node, flow)?;
+                let subject = Subject {
+                    labels: self.labels_of_host(endpoint),
+                    profiles: &endpoint.spec.profiles,
+                    ingress: *ingress,
+                    forwards: *forwards,
+                };
+                Some(self.decide(key, &subject, flow))
+            }
+        }
     }
 
     fn to_own_node(&self) -> Decision {
@@ -192,16 +253,10 @@ impl Model {
     }
 
     /// What the policies of one endpoint say.
-    fn decide(
-        &self,
-        key: &Key,
-        endpoint: &WorkloadEndpoint,
-        ingress: bool,
-        flow: &Flow,
-    ) -> Decision {
-        let labels = self.labels_of(key, endpoint);
+    fn decide(&self, key: &Key, subject: &Subject<'_>, flow: &Flow) -> Decision {
+        let ingress = subject.ingress;
         let mut decision = Decision::start(key, ingress);
-        for (tier, policies) in self.tiers_of(&labels, ingress) {
+        for (tier, policies) in self.tiers_of(subject) {
             let mut passed = false;
             for policy in policies {
                 let rules = policy.rules(ingress);
@@ -227,11 +282,19 @@ impl Model {
                 return decision;
             }
         }
-        for name in &endpoint.spec.profiles {
+        if subject.forwards {
+            decision.why = "no policy for forwarded traffic decides".into();
+            return decision;
+        }
+        self.by_profiles(subject, flow, decision)
+    }
+
+    fn by_profiles(&self, subject: &Subject<'_>, flow: &Flow, mut decision: Decision) -> Decision {
+        for name in subject.profiles {
             let Some(profile) = self.profiles.get(name) else {
                 continue;
             };
-            let rules = if ingress {
+            let rules = if subject.ingress {
                 &profile.spec.ingress
             } else {
                 &profile.spec.egress
@@ -242,7 +305,7 @@ impl Model {
                 namespace: None,
             };
             // A Pass has nowhere to go from a profile: the next profile is asked.
-            match self.ask(&asked, rules, ingress, flow, &mut decision) {
+            match self.ask(&asked, rules, subject.ingress, flow, &mut decision) {
                 None | Some("Pass") => {}
                 Some(_) => return decision,
             }
@@ -303,10 +366,10 @@ impl Model {
     }
 
     /// The tiers with policies for the endpoint and direction, each with these policies, all in order.
-    fn tiers_of(&self, labels: &Labels, ingress: bool) -> Vec<(TierView, Vec<PolicyView<'_>>)> {
+    fn tiers_of(&self, subject: &Subject<'_>) -> Vec<(TierView, Vec<PolicyView<'_>>)> {
         let mut tiers: Vec<(TierView, Vec<PolicyView<'_>>)> = Vec::new();
         for policy in self.policies() {
-            if !policy.applies(labels, ingress) {
+            if !policy.applies(subject) {
                 continue;
             }
             let Some(tier) = self.tier(policy.tier()) else {
@@ -330,6 +393,22 @@ impl Model {
         }
         tiers
     }
+}
+
+/// Whose policy is asked; true for ingress.
+enum Ask<'a> {
+    Pod(&'a Key, &'a WorkloadEndpoint, bool),
+    /// A node's; true in the end when it only forwards.
+    Host(&'a str, bool, bool),
+}
+
+/// What an endpoint's policies depend on.
+struct Subject<'a> {
+    labels: Labels,
+    profiles: &'a [String],
+    ingress: bool,
+    /// It is a host's, and the packet goes on.
+    forwards: bool,
 }
 
 /// The policy or profile whose rules are asked.

@@ -22,6 +22,8 @@ fn states(updates: &[Update]) -> BTreeMap<&'static str, State> {
         .into_iter()
         .map(|node| {
             let mut graph = Graph::new(node);
+            let eth0 = LinkName::new("eth0").unwrap();
+            graph.set_interface(eth0, [cluster::node_address(node)].into());
             for update in updates {
                 graph.update(update.clone());
             }
@@ -52,9 +54,9 @@ fn by_states(states: &BTreeMap<&'static str, State>, flow: &Flow) -> verdict::Ve
         pod_of(states, flow.source),
         pod_of(states, flow.destination),
     );
-    let packet = |in_link: &LinkName, out_link: &LinkName| Packet {
-        in_link: Some(in_link.clone()),
-        out_link: Some(out_link.clone()),
+    let packet = |in_link: Option<LinkName>, out_link: Option<LinkName>| Packet {
+        in_link,
+        out_link,
         source: flow.source,
         destination: flow.destination,
         protocol: flow.protocol,
@@ -65,16 +67,26 @@ fn by_states(states: &BTreeMap<&'static str, State>, flow: &Flow) -> verdict::Ve
         icmp: flow.icmp,
         connection: Connection::New,
     };
-    let hops = match (source, destination) {
+    let end = |pod: Option<(&'static str, &LinkName)>, node: &Option<String>| match (pod, node) {
+        (Some((node, link)), None) => Some((node, Some(link.clone()))),
+        (_, Some(node)) if node == "n0" => Some(("n0", None)),
+        (_, Some(_)) => Some(("n1", None)),
+        (None, None) => None,
+    };
+    let outside = Some(outside);
+    let hops = match (
+        end(source, &flow.from_node),
+        end(destination, &flow.to_node),
+    ) {
         (Some((node, from)), Some((other, to))) if node == other => vec![(node, packet(from, to))],
         (Some((node, from)), Some((other, to))) => {
             vec![
-                (node, packet(from, &outside)),
-                (other, packet(&outside, to)),
+                (node, packet(from, outside.clone())),
+                (other, packet(outside, to)),
             ]
         }
-        (Some((node, from)), None) => vec![(node, packet(from, &outside))],
-        (None, Some((node, to))) => vec![(node, packet(&outside, to))],
+        (Some((node, from)), None) => vec![(node, packet(from, outside))],
+        (None, Some((node, to))) => vec![(node, packet(outside, to))],
         (None, None) => vec![],
     };
     hops.iter()
@@ -107,6 +119,7 @@ fn blame_in_state(reason: &Reason) -> String {
         Reason::Profile(id) => format!("profile {id}"),
         Reason::EndOfTier(tier) => format!("end of {tier}"),
         Reason::NoProfile => "nobody".into(),
+        Reason::PodToHost => "nobody".into(),
         other => format!("{other:?}"),
     }
 }
@@ -117,6 +130,9 @@ proptest! {
     #[test]
     fn the_graph_does_what_the_reference_says(updates in cluster::cluster()) {
         let mut model = Model::new();
+        for node in ["n0", "n1"] {
+            model.set_interface(node, "eth0", [cluster::node_address(node)].into());
+        }
         for update in &updates {
             model.update(update.clone());
         }

@@ -138,65 +138,66 @@ fn what_cannot_be_read() {
     }
 }
 
+fn pod(name: &str, address: &str) -> Value {
+    json!({
+        "apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
+        "metadata": {"namespace": "a", "name": name, "labels": {"name": name}},
+        "spec": {"node": "n1", "orchestrator": "k8s", "interfaceName": "cali1", "ipNetworks": [address],
+                 "profiles": ["kns.a"]},
+    })
+}
+
+fn policy(name: &str, tier: &str, rule: Value) -> Value {
+    json!({
+        "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {"tier": tier, "priority": 1, "subject": {"namespaces": {}}, "ingress": [rule]},
+    })
+}
+
+fn tell(model: &mut Model, value: Value) {
+    let object = Object::from_value(value).unwrap();
+    model.update(Update::of(&object).unwrap().unwrap());
+}
+
+fn verdict(model: &Model, port: u16) -> Verdict {
+    let (web, db) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+    model.evaluate(&Flow::tcp(web, db, port)).verdict()
+}
+
 /// Admin before namespaces' own policies before the baseline, as the API wants it.
 #[test]
 fn the_three_tiers_in_order() {
-    let pod = |name: &str, address: &str| {
-        json!({
-            "apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
-            "metadata": {"namespace": "a", "name": name, "labels": {"name": name}},
-            "spec": {"node": "n1", "orchestrator": "k8s", "interfaceName": "cali1", "ipNetworks": [address],
-                     "profiles": ["kns.a"]},
-        })
-    };
-    let policy = |name: &str, tier: &str, rule: Value| {
-        json!({
-            "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
-            "metadata": {"name": name},
-            "spec": {"tier": tier, "priority": 1, "subject": {"namespaces": {}}, "ingress": [rule]},
-        })
-    };
     let from = json!([{"namespaces": {}}]);
     let port = |n: u16| json!([{"tcp": {"destinationPort": {"number": n}}}]);
-    let stored = [
+    let mut model = Model::new();
+    for value in [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}),
         pod("web", "10.0.0.1/32"),
         pod("db", "10.0.0.2/32"),
         policy(
-            "admin-deny",
+            "deny",
             "Admin",
             json!({"action": "Deny", "from": from, "protocols": port(22)}),
         ),
         policy(
-            "admin-accept",
+            "accept",
             "Admin",
             json!({"action": "Accept", "from": from, "protocols": port(9100)}),
         ),
         policy("base", "Baseline", json!({"action": "Deny", "from": from})),
-    ];
-    let mut model = Model::new();
-    let tell = |model: &mut Model, value: Value| {
-        let object = Object::from_value(value).unwrap();
-        model.update(Update::of(&object).unwrap().unwrap());
-    };
-    for value in stored {
+    ] {
         tell(&mut model, value);
     }
-    let verdict = |model: &Model, port| {
-        let (web, db) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
-        model.evaluate(&Flow::tcp(web, db, port)).verdict()
-    };
     assert_eq!(verdict(&model, 22), Verdict::Deny);
     assert_eq!(verdict(&model, 9100), Verdict::Allow);
     assert_eq!(verdict(&model, 80), Verdict::Deny, "the baseline");
-    tell(
-        &mut model,
-        json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"namespace": "a", "name": "own"},
-            "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80}, {"port": 22}]}]},
-        }),
-    );
+    let own = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": "a", "name": "own"},
+        "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80}, {"port": 22}]}]},
+    });
+    tell(&mut model, own);
     assert_eq!(
         verdict(&model, 22),
         Verdict::Deny,

@@ -39,8 +39,14 @@ pub(super) enum Target {
         /// `None` is every interface that is no pod's.
         link: Option<LinkName>,
     },
-    /// It cannot be programmed.
-    Nowhere,
+}
+
+/// A host endpoint whose interface is found by its addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Sought {
+    expected: Vec<IpAddr>,
+    labels: BTreeMap<String, String>,
+    profiles: Vec<Arc<str>>,
 }
 
 impl Graph {
@@ -69,28 +75,30 @@ impl Graph {
             nets: own.clone(),
             ports: ports.collect(),
         };
-        let local = (*spec.node == *self.node).then(|| {
+        let here = *spec.node == *self.node;
+        let local = here.then(|| {
             let allowed = &spec.allow_spoofed_source_prefixes;
             let allowed_sources = read_nets("allowSpoofedSourcePrefixes", allowed, &mut faults);
             let name = spec.interface_name.clone().unwrap_or_default();
-            let target = match LinkName::new(name.as_str()) {
-                Ok(link) => Target::Workload {
+            let link = link("interfaceName", &name, &mut faults)?;
+            Some(Local {
+                target: Target::Workload {
                     link,
                     addresses: own.iter().map(Prefix::address).collect(),
                     allowed_sources,
                 },
-                Err(_) => {
-                    faults.push(bad_link("interfaceName", name));
-                    Target::Nowhere
-                }
-            };
-            Local {
-                target,
                 profiles: shared(&spec.profiles),
-            }
+            })
         });
         let parents = shared(&spec.profiles);
-        self.set_endpoint(Arc::new(key), item_labels, parents, item, local, faults);
+        self.set_endpoint(
+            Arc::new(key),
+            item_labels,
+            parents,
+            item,
+            local.flatten(),
+            here.then_some(faults),
+        );
     }
 
     pub(super) fn host(&mut self, key: Key, value: Option<&HostEndpoint>) {
@@ -108,13 +116,65 @@ impl Graph {
             nets: read_nets("expectedIPs", &spec.expected_ips, &mut faults),
             ports: ports.collect(),
         };
-        let local = (*spec.node == *self.node).then(|| Local {
-            target: host_target(spec.interface_name.as_deref(), &mut faults),
-            profiles: shared(&spec.profiles),
-        });
+        let id = Arc::new(key);
+        let here = *spec.node == *self.node;
         let labels = endpoint.metadata.labels.clone();
-        let parents = shared(&spec.profiles);
-        self.set_endpoint(Arc::new(key), labels, parents, item, local, faults);
+        let profiles = shared(&spec.profiles);
+        self.sought.remove(&id);
+        let target = match spec.interface_name.as_deref() {
+            _ if !here => None,
+            None | Some("") => {
+                let expected: Vec<IpAddr> = item.nets.iter().map(Prefix::address).collect();
+                let target = self.interface_with(&expected, &mut faults);
+                let sought = Sought {
+                    expected,
+                    labels: labels.clone(),
+                    profiles: profiles.clone(),
+                };
+                self.sought.insert(id.clone(), sought);
+                target
+            }
+            Some("*") => Some(Target::Host { link: None }),
+            Some(name) => link("interfaceName", name, &mut faults)
+                .map(|link| Target::Host { link: Some(link) }),
+        };
+        let local = target.map(|target| Local {
+            target,
+            profiles: profiles.clone(),
+        });
+        self.set_endpoint(id, labels, profiles, item, local, here.then_some(faults));
+    }
+
+    /// Finds the interfaces of host endpoints again.
+    pub(super) fn seek(&mut self) {
+        for (id, sought) in self.sought.clone() {
+            let mut faults = Vec::new();
+            let target = self.interface_with(&sought.expected, &mut faults);
+            self.report((*id).clone(), faults);
+            let local = target.map(|target| Local {
+                target,
+                profiles: sought.profiles.clone(),
+            });
+            self.set_local(&id, local, sought.labels, sought.profiles);
+        }
+    }
+
+    /// The first interface that has one of the addresses.
+    fn interface_with(&self, expected: &[IpAddr], faults: &mut Vec<Fault>) -> Option<Target> {
+        let mut interfaces = self.interfaces.iter();
+        let Some((link, _)) =
+            interfaces.find(|(_, has)| expected.iter().any(|address| has.contains(address)))
+        else {
+            faults.push(Fault {
+                field: "expectedIPs".into(),
+                reason: Reason::Needs("an interface of the node that has one of them"),
+                effect: Effect::NotEnforced,
+            });
+            return None;
+        };
+        Some(Target::Host {
+            link: Some(link.clone()),
+        })
     }
 
     pub(super) fn network_set(&mut self, key: Key, value: Option<(&Metadata, &NetworkSetSpec)>) {
@@ -162,43 +222,55 @@ impl Graph {
             Some(Target::Host { .. }) => {
                 self.dirty.hosts.insert(endpoint.clone());
             }
-            Some(Target::Nowhere) | None => {}
+            None => {}
         }
     }
 
+    /// `faults` is none for another node's endpoint: what is wrong with it is that node's to say.
     fn set_endpoint(
         &mut self,
         id: Arc<Key>,
         labels: BTreeMap<String, String>,
-        parents: Vec<Arc<str>>,
+        profiles: Vec<Arc<str>>,
         facts: Facts,
         local: Option<Local>,
-        faults: Vec<Fault>,
+        faults: Option<Vec<Fault>>,
     ) {
-        let is_local = local.is_some();
-        // What is wrong with another node's endpoint is that node's to say.
-        self.report((*id).clone(), if is_local { faults } else { Vec::new() });
+        self.report((*id).clone(), faults.unwrap_or_default());
         self.sets
-            .set_item(id.clone(), labels.clone(), parents.clone(), facts);
-        self.set_local(&id, local);
-        if is_local {
-            self.applies.set_item(id, labels, parents);
-        } else {
-            self.applies.remove_item(&id);
-        }
-        self.follow();
+            .set_item(id.clone(), labels.clone(), profiles.clone(), facts);
+        self.set_local(&id, local, labels, profiles);
     }
 
     fn remove_endpoint(&mut self, key: Key) {
         self.report(key.clone(), Vec::new());
         let id = Arc::new(key);
-        self.applies.remove_item(&id);
-        self.follow();
-        self.set_local(&id, None);
+        self.sought.remove(&id);
+        self.set_local(&id, None, BTreeMap::new(), Vec::new());
         self.sets.remove_item(&id);
     }
 
-    fn set_local(&mut self, id: &Arc<Key>, local: Option<Local>) {
+    /// Puts an endpoint of this node in its place, or takes it away.
+    fn set_local(
+        &mut self,
+        id: &Arc<Key>,
+        local: Option<Local>,
+        labels: BTreeMap<String, String>,
+        profiles: Vec<Arc<str>>,
+    ) {
+        let is_local = local.is_some();
+        if !is_local {
+            self.applies.remove_item(id);
+            self.follow();
+        }
+        self.place(id, local);
+        if is_local {
+            self.applies.set_item(id.clone(), labels, profiles);
+            self.follow();
+        }
+    }
+
+    fn place(&mut self, id: &Arc<Key>, local: Option<Local>) {
         if self.locals.get(id) == local.as_ref() {
             return;
         }
@@ -206,23 +278,26 @@ impl Graph {
         for profile in local.iter().flat_map(|local| &local.profiles) {
             self.use_profile(profile);
         }
-        if let Some(Target::Workload { link, .. }) = local.as_ref().map(|l| &l.target) {
-            let claims = self.links.entry(link.clone()).or_default();
-            claims.insert(id.clone());
-        }
+        let link_of = |local: Option<&Local>| match local.map(|local| &local.target) {
+            Some(Target::Workload { link, .. }) => Some(link.clone()),
+            _ => None,
+        };
+        let new = link_of(local.as_ref());
         let old = match local {
             Some(local) => self.locals.insert(id.clone(), local),
             None => self.locals.remove(id),
         };
-        let now = self.locals.get(id).map(|l| &l.target);
-        if let Some(Target::Workload { link, .. }) = old.as_ref().map(|l| &l.target) {
-            let stays = matches!(now, Some(Target::Workload { link: new, .. }) if new == link);
-            if let Some(claims) = self.links.get_mut(link).filter(|_| !stays) {
-                claims.remove(id);
-                if claims.is_empty() {
-                    self.links.remove(link);
-                }
+        let left = link_of(old.as_ref()).filter(|link| Some(link) != new.as_ref());
+        if let Some(link) = left
+            && let Some(claims) = self.links.get_mut(&link)
+        {
+            claims.remove(id);
+            if claims.is_empty() {
+                self.links.remove(&link);
             }
+        }
+        if let Some(link) = new {
+            self.links.entry(link).or_default().insert(id.clone());
         }
         for profile in old.iter().flat_map(|local| &local.profiles) {
             self.leave_profile(profile);
@@ -258,33 +333,16 @@ impl Graph {
     }
 }
 
-fn host_target(interface: Option<&str>, faults: &mut Vec<Fault>) -> Target {
-    match interface {
-        Some("*") => Target::Host { link: None },
-        Some(name) if !name.is_empty() => match LinkName::new(name) {
-            Ok(link) => Target::Host { link: Some(link) },
-            Err(_) => {
-                faults.push(bad_link("interfaceName", name.to_owned()));
-                Target::Nowhere
-            }
-        },
-        _ => {
-            faults.push(Fault {
-                field: "interfaceName".into(),
-                reason: Reason::Unsupported("an interface found by expectedIPs"),
-                effect: Effect::NotEnforced,
-            });
-            Target::Nowhere
-        }
+fn link(field: &str, name: &str, faults: &mut Vec<Fault>) -> Option<LinkName> {
+    let link = LinkName::new(name);
+    if link.is_err() {
+        faults.push(Fault {
+            field: field.into(),
+            reason: Reason::Link(name.to_owned()),
+            effect: Effect::NotEnforced,
+        });
     }
-}
-
-fn bad_link(field: &str, name: String) -> Fault {
-    Fault {
-        field: field.into(),
-        reason: Reason::Link(name),
-        effect: Effect::NotEnforced,
-    }
+    link.ok()
 }
 
 fn shared(profiles: &[String]) -> Vec<Arc<str>> {

@@ -1,15 +1,15 @@
 //! The resources as the reference reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ocicat_datastore::Key;
 use ocicat_datastore::model::{
-    GlobalNetworkPolicy, IntOrString, NetworkPolicy, Rule, WorkloadEndpoint,
+    GlobalNetworkPolicy, HostEndpoint, IntOrString, NetworkPolicy, Rule, WorkloadEndpoint,
 };
 use ocicat_selectors::{Expr, LabelFn, Selector};
 
-use super::Model;
+use super::{Flow, Model, Subject};
 
 pub(super) type Labels = BTreeMap<String, String>;
 
@@ -98,6 +98,40 @@ impl Model {
         self.inherit(labels, &spec.profiles)
     }
 
+    pub(super) fn labels_of_host(&self, endpoint: &HostEndpoint) -> Labels {
+        self.inherit(endpoint.metadata.labels.clone(), &endpoint.spec.profiles)
+    }
+
+    /// The host endpoint that a flow meets at a node: the one of the flow's interface, else the one of all.
+    pub(super) fn host_endpoint(&self, node: &str, flow: &Flow) -> Option<(&Key, &HostEndpoint)> {
+        let here = || {
+            let here = self.hosts.iter().filter(|(_, e)| e.spec.node == node);
+            here.map(|(key, e)| (key, &**e))
+        };
+        let meets = |endpoint: &HostEndpoint| {
+            let interface = match endpoint.spec.interface_name.as_deref() {
+                None | Some("") => self.interface_with(node, &endpoint.spec.expected_ips),
+                Some("*") => None,
+                name => name,
+            };
+            interface.is_some() && interface == flow.interface.as_deref()
+        };
+        let named = here().find(|(_, endpoint)| meets(endpoint));
+        let all = |endpoint: &HostEndpoint| endpoint.spec.interface_name.as_deref() == Some("*");
+        named.or_else(|| here().find(|(_, endpoint)| all(endpoint)))
+    }
+
+    fn interface_with(&self, node: &str, expected: &[String]) -> Option<&str> {
+        let mut interfaces = self.interfaces.iter().filter(|((of, _), _)| of == node);
+        let has = |addresses: &BTreeSet<IpAddr>| {
+            expected
+                .iter()
+                .any(|net| addresses.iter().any(|address| contains(net, *address)))
+        };
+        let ((_, name), _) = interfaces.find(|(_, addresses)| has(addresses))?;
+        Some(name)
+    }
+
     /// Everything that addresses can belong to.
     pub(super) fn parties(&self) -> Vec<Party> {
         let mut out = Vec::new();
@@ -114,7 +148,7 @@ impl Model {
         for endpoint in self.hosts.values() {
             let spec = &endpoint.spec;
             out.push(Party {
-                labels: self.inherit(endpoint.metadata.labels.clone(), &spec.profiles),
+                labels: self.labels_of_host(endpoint),
                 nets: spec.expected_ips.clone(),
                 ports: spec
                     .ports
@@ -222,9 +256,14 @@ impl<'a> PolicyView<'a> {
         }
     }
 
-    /// Whether the policy is for an endpoint with these labels, in this direction. One whose selectors or types
+    /// Whether the policy is for an endpoint, in its direction. One whose selectors or types
     /// cannot be read is for none.
-    pub(super) fn applies(&self, labels: &Labels, ingress: bool) -> bool {
+    pub(super) fn applies(&self, subject: &Subject<'_>) -> bool {
+        let (labels, ingress) = (&subject.labels, subject.ingress);
+        let forwards = matches!(self.body, Body::Global(policy) if policy.spec.apply_on_forward);
+        if subject.forwards && !forwards {
+            return false;
+        }
         let (types, own, namespaces, accounts, supported) = match self.body {
             Body::Global(policy) => {
                 let spec = &policy.spec;

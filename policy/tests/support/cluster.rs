@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ocicat_dataplane::state::Protocol;
 use ocicat_datastore::model::{
     EndpointConditions, EndpointSlice, EntityRule, GlobalNetworkPolicy, GlobalNetworkPolicySpec,
-    GlobalNetworkSet, IcmpFields, IntOrString, NetworkPolicy, NetworkPolicySpec, NetworkSet,
-    NetworkSetSpec, Profile, ProfileSpec, Rule, ServiceAccountMatch, ServiceMatch, SliceEndpoint,
-    SlicePort, Tier, TierSpec, WorkloadEndpoint, WorkloadEndpointPort, WorkloadEndpointSpec,
+    GlobalNetworkSet, HostEndpoint, HostEndpointPort, HostEndpointSpec, IcmpFields, IntOrString,
+    NetworkPolicy, NetworkPolicySpec, NetworkSet, NetworkSetSpec, Profile, ProfileSpec, Rule,
+    ServiceAccountMatch, ServiceMatch, SliceEndpoint, SlicePort, Tier, TierSpec, WorkloadEndpoint,
+    WorkloadEndpointPort, WorkloadEndpointSpec,
 };
 use ocicat_datastore::{Key, Kind, Metadata};
 use ocicat_policy::{Flow, Update};
@@ -178,6 +179,40 @@ fn network_set(name: &'static str) -> impl Strategy<Value = Update> {
         let key = Key::namespaced(Kind::NetworkSet, "a", name);
         Update::NetworkSet(key, Some(Arc::new(set)))
     })
+}
+
+/// The address of a node.
+pub fn node_address(node: &str) -> IpAddr {
+    IpAddr::from([172, 16, 0, if node == "n0" { 1 } else { 2 }])
+}
+
+/// A host endpoint of a node's `eth0`, of all its interfaces, or of none that is there.
+fn host(name: &'static str) -> impl Strategy<Value = Update> {
+    let profiles = weighted(0.5, Just(vec!["kns.a".to_owned()]));
+    let interface = weighted(0.7, text(&["eth0", "*", "*", "eth7", "no/link"]));
+    (labels(), text(&["n0", "n1", "n2"]), interface, profiles).prop_map(
+        move |(labels, node, interface_name, profiles)| {
+            let endpoint = HostEndpoint {
+                metadata: Metadata {
+                    labels,
+                    ..Metadata::named(name)
+                },
+                spec: HostEndpointSpec {
+                    expected_ips: vec![node_address(&node).to_string()],
+                    node,
+                    interface_name,
+                    profiles: profiles.unwrap_or_default(),
+                    ports: vec![HostEndpointPort {
+                        name: "http".into(),
+                        protocol: "TCP".into(),
+                        port: 443,
+                    }],
+                },
+            };
+            let key = Key::cluster(Kind::HostEndpoint, name);
+            Update::HostEndpoint(key, Some(Arc::new(endpoint)))
+        },
+    )
 }
 
 fn slice(name: &'static str) -> impl Strategy<Value = Update> {
@@ -383,6 +418,7 @@ fn policy(name: &'static str) -> impl Strategy<Value = Update> {
                 ingress,
                 egress,
                 pre_dnat: odd == 0,
+                apply_on_forward: odd % 3 == 0,
                 ..place
             };
             if global {
@@ -425,18 +461,46 @@ pub fn cluster() -> impl Strategy<Value = Vec<Update>> {
         slice("slice1").boxed(),
         slice("slice2").boxed(),
     ];
+    let host = weighted(0.3, host("host")).boxed();
     let policies: Vec<_> = ["p1", "p2", "p3", "p4", "p5", "p6"]
         .map(|name| weighted(0.6, policy(name)).boxed())
         .into();
-    (pods, others, policies).prop_map(|(mut all, others, policies)| {
+    (pods, others, policies, host).prop_map(|(mut all, others, policies, host)| {
         all.extend(others);
+        all.extend(host);
         all.extend(policies.into_iter().flatten());
         all
     })
 }
 
-/// Flows between the pods and with the outside.
+/// Flows between the pods, with the nodes and with the outside. What crosses a node's own interface crosses `eth0`.
 pub fn flows() -> Vec<Flow> {
+    let mut out = pod_flows();
+    let outside = IpAddr::from([192, 0, 2, 7]);
+    let others: Vec<IpAddr> = (0..PODS).map(address).chain([outside]).collect();
+    for node in ["n0", "n1"] {
+        for other in &others {
+            for port in [80, 443] {
+                let to = Flow::tcp(*other, node_address(node), port);
+                out.push(Flow {
+                    to_node: Some(node.into()),
+                    ..to
+                });
+                let from = Flow::udp(node_address(node), *other, port);
+                out.push(Flow {
+                    from_node: Some(node.into()),
+                    ..from
+                });
+            }
+        }
+    }
+    for flow in &mut out {
+        flow.interface = Some("eth0".into());
+    }
+    out
+}
+
+fn pod_flows() -> Vec<Flow> {
     let outside = IpAddr::from([192, 0, 2, 7]);
     let outside_v6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 1, 1]);
     let mut v4: Vec<IpAddr> = (0..PODS).map(address).collect();
