@@ -163,8 +163,9 @@ fn release(config: &Config, whose: impl Fn(&str) -> bool) -> Result<(), CniError
 
 /// Removes a link; one that is gone, or goes at the same time, is as good as removed.
 fn remove(link: &str) -> Result<(), CniError> {
+    let gone = |text: &str| text.contains("Cannot find device") || text.contains("No such device");
     match ip(&["link", "del", link]) {
-        Err(error) if !error.details.contains("Cannot find device") => Err(error),
+        Err(error) if !gone(&error.details) => Err(error),
         _ => Ok(()),
     }
 }

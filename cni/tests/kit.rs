@@ -105,6 +105,10 @@ const WRONG: &[(&str, &str)] = &[
         "two-interfaces",
         r#"[ "$CNI_IFNAME" = net1 ] && [ "$CNI_COMMAND" = DEL ] && nsenter --net="$CNI_NETNS" ip link del eth0; real"#,
     ),
+    (
+        "two-interfaces",
+        r#"real; code=$?; [ "$CNI_IFNAME" = net1 ] && [ "$CNI_COMMAND" = DEL ] && rm -f STATE/addresses/*.1; exit $code"#,
+    ),
     ("check", r#"[ "$CNI_COMMAND" = CHECK ] && exit 0; real"#),
     ("check", r#"[ "$CNI_COMMAND" = CHECK ] && fail 7; real"#),
     (
@@ -165,14 +169,16 @@ fn each_broken_rule_is_found() {
     for (i, (check, wrong)) in WRONG.iter().enumerate() {
         let program = folder.path().join(format!("wrong{i}"));
         let lock = folder.path().join("lock");
+        let state = folder.path().join(format!("state{i}"));
         let wrong = wrong.replace("LOCK", lock.to_str().unwrap());
+        let wrong = wrong.replace("STATE", state.to_str().unwrap());
         let script = format!(
             "#!/bin/sh\nreal() {{ {}; }}\nfail() {{ echo \"{{\\\"code\\\":$1,\\\"msg\\\":\\\"wrong\\\"}}\"; exit 1; }}\n{wrong}\n",
             veth().display()
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let verdict = kit(&program, &folder.path().join(format!("state{i}"))).run_one(check);
+        let verdict = kit(&program, &state).run_one(check);
         println!("{check}: {verdict:?}");
         if !matches!(verdict, Some(Verdict::Failed(_))) {
             missed.push(format!("{check}: {wrong}"));

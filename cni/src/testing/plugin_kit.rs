@@ -16,8 +16,10 @@
 //! report.assert();
 //! ```
 
+use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -29,13 +31,19 @@ mod protocol;
 use bench::{Bench, Fault};
 
 /// A plugin's program and how to run it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kit {
     program: PathBuf,
     config: Value,
     folders: Vec<PathBuf>,
     exceptions: Vec<(String, String)>,
+    prepare: Option<Arc<Prepare>>,
 }
+
+/// What a check needs on the host; dropped after the check.
+pub type Prepared = Box<dyn Any + Send>;
+
+type Prepare = dyn Fn() -> Result<Prepared, String> + Send + Sync;
 
 /// What one check has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +106,7 @@ impl Kit {
             config,
             folders: Vec::new(),
             exceptions: Vec::new(),
+            prepare: None,
         }
     }
 
@@ -112,6 +121,18 @@ impl Kit {
     #[must_use]
     pub fn except(mut self, check: impl Into<String>, why: impl Into<String>) -> Self {
         self.exceptions.push((check.into(), why.into()));
+        self
+    }
+
+    /// The same with something to be done on each check's host before it, such as starting an agent. What it returns is dropped
+    /// after the check, and should then take along what it started. Threads and programs that it starts are in the host's
+    /// network namespace.
+    #[must_use]
+    pub fn before_each(
+        mut self,
+        prepare: impl Fn() -> Result<Prepared, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.prepare = Some(Arc::new(prepare));
         self
     }
 
@@ -146,14 +167,26 @@ impl Kit {
             return Verdict::NotApplicable(why.clone());
         }
         let outcome = bench::on_a_host_of_its_own(|| {
+            let prepared = self.prepare.as_ref().map(|prepare| prepare()).transpose()?;
             let bench = Bench::new(&self.program, &self.config, &self.folders, name)?;
-            check(&bench)
+            let outcome = check(&bench);
+            drop(prepared);
+            outcome
         });
         match outcome {
             Ok(()) => Verdict::Passed,
             Err(Fault::Broken(what)) => Verdict::Failed(what),
             Err(Fault::NotApplicable(why)) => Verdict::NotApplicable(why),
         }
+    }
+}
+
+impl fmt::Debug for Kit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kit")
+            .field("program", &self.program)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 

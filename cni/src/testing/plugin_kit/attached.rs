@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::{Command, Version};
+use crate::{AddResult, Command, Version};
 
 use super::bench::{Bench, Namespace, Outcome, ensure, host_links};
 
@@ -113,16 +113,14 @@ pub(super) fn add_twice(bench: &Bench) -> Outcome {
     })
 }
 
-/// Two interfaces of one container are two attachments: removing one leaves the other.
+/// Two interfaces of one container are two attachments: removing one leaves the other, with its address.
 pub(super) fn two_interfaces(bench: &Bench) -> Outcome {
     let netns = Namespace::new()?;
-    bench.add("a", &netns)?;
-    bench.add_as(
-        bench
-            .call(Command::Add, "a", Some(&netns))
-            .interface("net1"),
-        &netns,
-    )?;
+    let first = bench.add("a", &netns)?;
+    let second = bench
+        .call(Command::Add, "a", Some(&netns))
+        .interface("net1");
+    bench.add_as(second, &netns)?;
     bench.succeeds(
         &bench
             .call(Command::Del, "a", Some(&netns))
@@ -132,7 +130,23 @@ pub(super) fn two_interfaces(bench: &Bench) -> Outcome {
     ensure(netns.has("eth0")?, || {
         "DEL of net1 has removed eth0".to_owned()
     })?;
-    bench.del("a", Some(&netns))
+    if bench.newest().has_check() {
+        bench.succeeds(&bench.check_call("a", &netns, &first))?;
+    }
+    let addresses =
+        |result: &AddResult| -> Vec<_> { result.ips.iter().map(|ip| ip.address.ip()).collect() };
+    let held = addresses(&first);
+    for container in ["b", "c", "d"] {
+        let other = Namespace::new()?;
+        let given = addresses(&bench.add(container, &other)?);
+        ensure(!given.iter().any(|address| held.contains(address)), || {
+            format!("after DEL of net1, eth0's address is given to another: {given:?}")
+        })?;
+    }
+    for container in ["a", "b", "c", "d"] {
+        bench.del(container, None)?;
+    }
+    Ok(())
 }
 
 /// CHECK succeeds after ADD, and fails when the address or the link is gone.
