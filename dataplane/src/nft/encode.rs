@@ -31,6 +31,9 @@ const META_L4PROTO: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 
+/// `NF_NAT_RANGE_PROTO_SPECIFIED`.
+const PORTS_GIVEN: u32 = 2;
+
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 
@@ -153,6 +156,7 @@ fn effect(b: &mut Buffer, statement: &Statement) {
             let last = ports.map(|ports| port_registers(b, ports, REG));
             expression(b, "masq", |b| {
                 if let Some(last) = last {
+                    b.be32(1, PORTS_GIVEN);
                     b.be32(2, REG);
                     b.be32(3, last);
                 }
@@ -182,7 +186,7 @@ fn source_nat(b: &mut Buffer, address: IpAddr, ports: Option<PortRange>) {
         if let Some(last) = last {
             b.be32(5, REG_2);
             b.be32(6, last);
-            // NF_NAT_RANGE_PROTO_SPECIFIED is implied by the registers.
+            b.be32(7, PORTS_GIVEN);
         }
     });
 }

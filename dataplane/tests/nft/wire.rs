@@ -24,8 +24,9 @@ pub(crate) struct End {
     seen: OwnedFd,
 }
 
-/// The traffic class of the tests' own packets.
+/// The traffic class and the hops of the tests' own packets, by which answers of the kernel are told from them.
 const CLASS: u8 = 0x28;
+const HOPS: u8 = 44;
 
 /// The port that nothing in the tests' policies closes, and the address family's last word: when a packet to it has
 /// arrived, all before it have arrived or been dropped.
@@ -78,14 +79,13 @@ impl End {
         setsockopt(&seen, sockopt::ReceiveTimeout, &patience).unwrap();
         setsockopt(&seen, sockopt::RcvBufForce, &(8 << 20)).ok();
         // Neighbours are known: nothing in these tests waits for ARP.
-        let mac = inside(&namespace, || run("cat /sys/class/net/eth0/address"));
+        let text = inside(&namespace, || run("ip -j link show eth0"));
+        let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mac = links[0]["address"].as_str().unwrap();
         run(&format!("ip route add {v4}/32 dev {name}"));
         run(&format!("ip -6 route add {v6}/128 dev {name}"));
         for address in [v4, v6] {
-            run(&format!(
-                "ip neigh add {address} lladdr {} dev {name}",
-                mac.trim()
-            ));
+            run(&format!("ip neigh add {address} lladdr {} dev {name}", mac));
         }
         let (v4, v6) = (v4.parse().unwrap(), v6.parse().unwrap());
         Self {
@@ -142,7 +142,10 @@ impl End {
 
 /// The number in a packet for this end; `None` for what the end itself sends, and for ARP.
 fn number_of(bytes: &[u8], end: &End) -> Option<u16> {
+    let own = |hops: u8| hops == HOPS || hops == HOPS - 1;
     match bytes.first()? >> 4 {
+        4 if !own(*bytes.get(8)?) => None,
+        6 if !own(*bytes.get(7)?) => None,
         4 if bytes.get(16..20)? == end.v4.octets() && *bytes.get(1)? == CLASS => {
             Some(u16::from_be_bytes([*bytes.get(4)?, *bytes.get(5)?]))
         }
@@ -168,7 +171,7 @@ pub(crate) fn with_payload(packet: &Packet, number: u16, payload: &[u8]) -> Vec<
             all.extend(length.to_be_bytes());
             all.extend(number.to_be_bytes());
             // The kernel fills the checksum in.
-            all.extend([0, 0, 64, packet.protocol.0, 0, 0]);
+            all.extend([0, 0, HOPS, packet.protocol.0, 0, 0]);
             all.extend(from.octets());
             all.extend(to.octets());
         }
@@ -176,7 +179,7 @@ pub(crate) fn with_payload(packet: &Packet, number: u16, payload: &[u8]) -> Vec<
             all.extend([0x60 | CLASS >> 4, CLASS << 4]);
             all.extend(number.to_be_bytes());
             all.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-            all.extend([packet.protocol.0, 64]);
+            all.extend([packet.protocol.0, HOPS]);
             all.extend(from.octets());
             all.extend(to.octets());
         }

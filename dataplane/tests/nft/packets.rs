@@ -1,0 +1,403 @@
+//! Real packets where something other than a rule's plain conditions decides.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocicat_dataplane::State;
+use ocicat_dataplane::nft::{ACCEPTED, Table};
+use ocicat_dataplane::state::{
+    Action, Denied, EndpointId, EndpointToHost, FailsafePort, HostEndpoint, HostRules, Link,
+    LinkKind, Nat, Policy, PolicyId, PortRange, Protocol, Rule,
+};
+use ocicat_dataplane::verdict::{Connection, Packet};
+
+use crate::lab::*;
+use crate::wire::*;
+
+/// Long enough for what must come, on a machine with other work.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Lab {
+    web: End,
+    friend: End,
+    table: Table,
+    state: State,
+}
+
+/// Two pods as in [`small`], with their table.
+fn lab() -> Lab {
+    forwarding();
+    let web = End::new("cali1", "10.65.0.2", "fd00::2");
+    let friend = End::new("cali2", "10.65.0.3", "fd00::3");
+    let state = small();
+    let mut table = Table::open().unwrap();
+    table.apply(&state).unwrap();
+    Lab {
+        web,
+        friend,
+        table,
+        state,
+    }
+}
+
+fn denying(port: u16) -> Policy {
+    let mut rule = Rule::new(Action::Deny);
+    rule.protocol = Some(Protocol::UDP);
+    rule.destination.ports = vec![PortRange {
+        first: port,
+        last: port,
+    }];
+    Policy {
+        ingress: vec![rule, Rule::new(Action::Allow)],
+        egress: Vec::new(),
+    }
+}
+
+fn udp(v4: bool, lab: &Lab, port: u16) -> Packet {
+    Packet {
+        in_link: Some(link("cali2")),
+        out_link: Some(link("cali1")),
+        source: lab.friend.address(v4),
+        destination: lab.web.address(v4),
+        protocol: Protocol::UDP,
+        ports: Some((40_000, port)),
+        icmp: None,
+        connection: Connection::New,
+    }
+}
+
+#[test]
+fn an_open_connection_outlives_its_policy() {
+    node(|| {
+        let mut lab = lab();
+        let listener = inside(&lab.web.namespace, || {
+            TcpListener::bind("10.65.0.2:80").unwrap()
+        });
+        let mut client = inside(&lab.friend.namespace, || {
+            TcpStream::connect("10.65.0.2:80").unwrap()
+        });
+        let (mut server, _) = listener.accept().unwrap();
+        for stream in [&client, &server] {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        lab.state.policies.insert(
+            PolicyId::new("np/default/default/web"),
+            Policy::default().into(),
+        );
+        lab.table.apply(&lab.state).unwrap();
+        client.write_all(b"still there?").unwrap();
+        let mut heard = [0; 12];
+        server.read_exact(&mut heard).unwrap();
+        server.write_all(&heard).unwrap();
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"still there?");
+        let late = inside(&lab.friend.namespace, || {
+            TcpStream::connect_timeout(&"10.65.0.2:80".parse().unwrap(), Duration::from_millis(300))
+        });
+        assert!(late.is_err(), "a new connection is under the new policy");
+    });
+}
+
+#[test]
+fn a_refusal_is_heard_at_once() {
+    node(|| {
+        let mut lab = lab();
+        let host = HostRules {
+            denied: Denied::Reject,
+            ..HostRules::default()
+        };
+        lab.state.host = Arc::new(host);
+        lab.table.apply(&lab.state).unwrap();
+        let refused = inside(&lab.friend.namespace, || {
+            TcpStream::connect_timeout(&"10.65.0.2:81".parse().unwrap(), PATIENCE)
+        });
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionRefused
+        );
+    });
+}
+
+#[test]
+fn fragments_do_not_slip_past_a_port() {
+    node(|| {
+        let mut lab = lab();
+        lab.state
+            .policies
+            .insert(PolicyId::new("np/default/default/web"), denying(53).into());
+        lab.table.apply(&lab.state).unwrap();
+        careless();
+        for (number, port) in [(1, 53), (2, 54)] {
+            let packet = udp(true, &lab, port);
+            // The ports are in the first fragment alone, and it comes last.
+            let mut payload = transport(&packet);
+            payload.resize(64, 0);
+            payload[5] = 64;
+            let mut first = with_payload(&packet, number, &payload[..32]);
+            let mut second = with_payload(&packet, number, &payload[32..]);
+            first[6] = 0x20;
+            second[7] = 4;
+            lab.friend.send_bytes(packet.destination, &second);
+            lab.friend.send_bytes(packet.destination, &first);
+        }
+        let arrived: BTreeSet<u16> = received(&lab.web).into_iter().collect();
+        assert_eq!(arrived, BTreeSet::from([2]));
+    });
+}
+
+#[test]
+fn extension_headers_do_not_hide_a_port() {
+    node(|| {
+        let mut lab = lab();
+        lab.state
+            .policies
+            .insert(PolicyId::new("np/default/default/web"), denying(53).into());
+        lab.table.apply(&lab.state).unwrap();
+        careless();
+        // Next header UDP, eight bytes of padding options; and a routing header without segments left.
+        let destination = [17, 0, 1, 4, 0, 0, 0, 0];
+        let routing = [60, 0, 4, 0, 0, 0, 0, 0];
+        for (number, port) in [(1, 53), (2, 54)] {
+            let packet = udp(false, &lab, port);
+            for (plus, headers, next) in [
+                (0, destination.to_vec(), 60),
+                (10, [routing, destination].concat(), 43),
+            ] {
+                let mut payload = headers;
+                payload.extend(transport(&packet));
+                let mut bytes = with_payload(&packet, number + plus, &payload);
+                bytes[6] = next;
+                lab.friend.send_bytes(packet.destination, &bytes);
+            }
+        }
+        let arrived: BTreeSet<u16> = received(&lab.web).into_iter().collect();
+        assert!(
+            arrived.contains(&2) && !arrived.contains(&1) && !arrived.contains(&11),
+            "{arrived:?}"
+        );
+    });
+}
+
+#[test]
+fn accepted_packets_carry_the_mark() {
+    node(|| {
+        let lab = lab();
+        nft(&format!(
+            "table inet ocnft-other {{ chain forward {{
+                type filter hook forward priority 0; policy drop;
+                meta mark & {ACCEPTED:#x} != 0 counter accept
+            }}
+            }}"
+        ));
+        let server = inside(&lab.web.namespace, || {
+            UdpSocket::bind("10.65.0.2:80").unwrap()
+        });
+        let client = inside(&lab.friend.namespace, || {
+            UdpSocket::bind("10.65.0.3:0").unwrap()
+        });
+        for socket in [&server, &client] {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        client.send_to(b"?", "10.65.0.2:80").unwrap();
+        let (_, from) = server
+            .recv_from(&mut [0; 8])
+            .expect("a new packet is marked");
+        server.send_to(b"!", from).unwrap();
+        client.recv_from(&mut [0; 8]).expect("an answer is marked");
+    });
+}
+
+#[test]
+fn a_pod_and_its_node() {
+    node(|| {
+        let mut lab = lab();
+        run("ip addr add 10.0.0.1/32 dev lo");
+        let mut ask = |lab: &mut Lab, rules: HostRules, port: u16| {
+            lab.state.host = Arc::new(rules);
+            lab.table.apply(&lab.state).unwrap();
+            let node = UdpSocket::bind(("10.0.0.1", port)).unwrap();
+            let pod = inside(&lab.friend.namespace, || {
+                UdpSocket::bind("10.65.0.3:0").unwrap()
+            });
+            pod.send_to(b"?", ("10.0.0.1", port)).unwrap();
+            // The node sends to itself behind it: what comes first says whether the pod's packet came.
+            let own = UdpSocket::bind("10.0.0.1:0").unwrap();
+            own.send_to(b"!", ("10.0.0.1", port)).unwrap();
+            let mut heard = [0; 1];
+            node.set_read_timeout(Some(PATIENCE)).unwrap();
+            node.recv_from(&mut heard).unwrap();
+            &heard == b"?"
+        };
+        let closed_to_pods = vec![(Protocol::UDP, 179)];
+        let with = |endpoint_to_host| HostRules {
+            endpoint_to_host,
+            closed_to_pods: closed_to_pods.clone(),
+            ..HostRules::default()
+        };
+        assert!(!ask(&mut lab, with(EndpointToHost::Drop), 7000));
+        assert!(ask(&mut lab, with(EndpointToHost::Accept), 7001));
+        assert!(ask(&mut lab, with(EndpointToHost::Return), 7002));
+        assert!(!ask(&mut lab, with(EndpointToHost::Accept), 179));
+        // The node reaches the pod, whose policy would not let it in.
+        let pod = inside(&lab.web.namespace, || {
+            UdpSocket::bind("10.65.0.2:9999").unwrap()
+        });
+        pod.set_read_timeout(Some(PATIENCE)).unwrap();
+        let node = UdpSocket::bind("10.0.0.1:0").unwrap();
+        node.send_to(b"?", "10.65.0.2:9999").unwrap();
+        let (_, from) = pod
+            .recv_from(&mut [0; 8])
+            .expect("the node reaches its pods");
+        pod.send_to(b"!", from).unwrap();
+        node.set_read_timeout(Some(PATIENCE)).unwrap();
+        node.recv_from(&mut [0; 8]).expect("and hears them");
+    });
+}
+
+#[test]
+fn pods_leave_with_an_address_of_the_node() {
+    node(|| {
+        let mut lab = lab();
+        let outside = End::new("eth9", "192.0.2.9", "fd00:9::9");
+        run("ip addr add 192.0.2.1/32 dev eth9");
+        lab.state.nat = Arc::new(Nat {
+            sources: vec![net("10.65.0.0/16")],
+            excluded: vec![net("10.65.0.0/16")],
+            address: None,
+            ports: Some(PortRange {
+                first: 20_000,
+                last: 20_999,
+            }),
+        });
+        // A tunnel among the links: the rule for the node's own packets to it must load, too.
+        let local: IpAddr = "192.0.2.1".parse().unwrap();
+        let kind = LinkKind::Vxlan {
+            vni: 4096,
+            port: 4789,
+            local,
+            parent: None,
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+        };
+        let tunnel = Link {
+            kind,
+            mtu: 1450,
+            addresses: BTreeSet::new(),
+        };
+        lab.state.links.insert(link("vxlan.calico"), tunnel.into());
+        lab.table.apply(&lab.state).unwrap();
+        let server = inside(&outside.namespace, || {
+            UdpSocket::bind("192.0.2.9:53").unwrap()
+        });
+        let inner = inside(&lab.web.namespace, || {
+            UdpSocket::bind("10.65.0.2:80").unwrap()
+        });
+        let client = inside(&lab.friend.namespace, || {
+            UdpSocket::bind("10.65.0.3:40000").unwrap()
+        });
+        client.send_to(b"?", "192.0.2.9:53").unwrap();
+        client.send_to(b"?", "10.65.0.2:80").unwrap();
+        for socket in [&server, &inner] {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!(from.ip(), local);
+        assert!((20_000..21_000).contains(&from.port()), "{from}");
+        let (_, from) = inner.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!(from.to_string(), "10.65.0.3:40000");
+    });
+}
+
+#[test]
+fn host_endpoints() {
+    node(|| {
+        let mut lab = lab();
+        let outside = End::new("eth9", "192.0.2.9", "fd00:9::9");
+        run("ip addr add 192.0.2.1/32 dev eth9");
+        let policy = Policy {
+            ingress: vec![Rule {
+                protocol: Some(Protocol::TCP),
+                ..Rule::new(Action::Allow)
+            }],
+            egress: vec![Rule {
+                protocol: Some(Protocol::TCP),
+                ..Rule::new(Action::Allow)
+            }],
+        };
+        lab.state
+            .policies
+            .insert(PolicyId::new("gnp/default/host"), policy.into());
+        let tiers = || vec![tier(&["gnp/default/host"])];
+        let endpoint = HostEndpoint {
+            link: Some(link("eth9")),
+            ingress: tiers(),
+            egress: tiers(),
+            forward_ingress: tiers(),
+            forward_egress: Vec::new(),
+            profiles: Vec::new(),
+        };
+        lab.state
+            .hosts
+            .insert(EndpointId::new("uplink"), endpoint.into());
+        let safe = FailsafePort {
+            protocol: Protocol::UDP,
+            port: 68,
+            net: Some(net("192.0.2.0/24")),
+        };
+        lab.state.host = Arc::new(HostRules {
+            failsafe_in: vec![safe],
+            ..HostRules::default()
+        });
+        lab.table.apply(&lab.state).unwrap();
+        let (listener, failsafe) = (
+            TcpListener::bind("192.0.2.1:80").unwrap(),
+            UdpSocket::bind("192.0.2.1:68").unwrap(),
+        );
+        let client = inside(&outside.namespace, || {
+            let udp = UdpSocket::bind("192.0.2.9:0").unwrap();
+            udp.send_to(b"?", "192.0.2.1:68").unwrap();
+            TcpStream::connect_timeout(&"192.0.2.1:80".parse().unwrap(), PATIENCE)
+        });
+        client.expect("policy lets TCP in, and its answers out");
+        drop(listener);
+        failsafe.set_read_timeout(Some(PATIENCE)).unwrap();
+        failsafe
+            .recv_from(&mut [0; 8])
+            .expect("a failsafe port is open");
+        // Forwarded in: TCP only; then the pod's own policy.
+        let mut udp = udp(true, &lab, 80);
+        (udp.in_link, udp.source) = (Some(link("eth9")), outside.address(true));
+        careless();
+        outside.send(&udp, 1);
+        assert!(!lab.state.verdict(&udp).is_allowed());
+        assert!(!received(&lab.web).contains(&1));
+        // The other way: an answer of the outside is of an open connection.
+        let server = inside(&outside.namespace, || {
+            TcpListener::bind("192.0.2.9:443").unwrap()
+        });
+        let out = inside(&lab.friend.namespace, || {
+            TcpStream::connect_timeout(&"192.0.2.9:443".parse().unwrap(), PATIENCE)
+        });
+        out.expect("pods reach the outside");
+        drop(server);
+    });
+}
+
+/// What has arrived at a pod by now.
+fn received(end: &End) -> Vec<u16> {
+    let marker = 0xffff;
+    let packet = Packet {
+        in_link: None,
+        out_link: None,
+        source: "10.65.255.1".parse().unwrap(),
+        destination: end.address(true),
+        protocol: Protocol::UDP,
+        ports: Some((1, MARKER)),
+        icmp: None,
+        connection: Connection::New,
+    };
+    from_node(&packet, marker);
+    end.received(marker)
+}
