@@ -181,11 +181,17 @@ impl Group {
         }
     }
 
-    /// Forgets chunks that every follower has passed: those that end at or before `position` of the log.
-    pub(crate) fn trim(&mut self, position: u64) {
+    /// Whether chunks are kept for members that come later.
+    pub(crate) fn keeps(&self) -> bool {
+        !self.chunks.is_empty()
+    }
+
+    /// Forgets chunks that every follower has passed: those that end at or before `position` of the log, and those of
+    /// the table when nobody walks through it.
+    pub(crate) fn trim(&mut self, position: u64, walking: bool) {
         self.chunks.retain(|chunk| match chunk.to {
             At::Log(to) => to > position,
-            At::Walk(_) => chunk.seen >= position,
+            At::Walk(_) => walking && chunk.seen >= position,
         });
     }
 

@@ -1,8 +1,8 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::attributes::{Attributes, AttributesBuilder};
-use crate::number::Family;
 use crate::session::Jitter;
 use crate::wire::Key;
 use crate::{AsNumber, Origin, Prefix};
@@ -37,13 +37,16 @@ fn learned(first: u32) -> AttributesBuilder {
         .prepend(AsNumber(first), 1)
 }
 
+/// A path: the source, and its attributes.
+type From = (u16, Attributes);
+
 /// RFC 4271 section 9.1.2.2, RFC 4456 section 9: what decides between two paths.
 #[test]
 fn each_step_decides() {
     let base = learned(10).build();
     let originator = base.edit().originator_id([10, 0, 0, 1].into()).build();
     let clusters = |n: usize| originator.edit().raw(0x80, 10, vec![9; 4 * n]).build();
-    let cases: &[(Step, (u16, Attributes), (u16, Attributes))] = &[
+    let cases: &[(Step, From, From)] = &[
         (
             Step::Local,
             (0, Attributes::local()),
@@ -219,7 +222,30 @@ fn multipath_sets() {
     assert_eq!(changes(&mut table), 1);
 }
 
-/// The table against a map, with followers that lag behind and compaction.
+/// A follower of the log that sees each prefix's best path.
+#[derive(Default)]
+struct Follower {
+    position: u64,
+    seen: BTreeMap<String, Option<(u16, SetId)>>,
+}
+
+impl Follower {
+    fn catch_up(&mut self, table: &mut Table<V4>) {
+        while self.position < table.log.end() {
+            let id = table.log.at(self.position);
+            if let Some(entry) = id.map(|id| table.entry(id)) {
+                if entry.changed_at(self.position) {
+                    let best = entry.best().map(|path| (path.peer, path.set));
+                    self.seen.insert(entry.key.prefix().to_string(), best);
+                }
+            }
+            self.position += 1;
+        }
+        table.trim(self.position, |_| {});
+    }
+}
+
+/// The table against a map, with a follower that lags behind and compaction.
 #[test]
 fn a_table_is_what_was_put_into_it() {
     let mut random = Jitter(11);
@@ -228,8 +254,8 @@ fn a_table_is_what_was_put_into_it() {
     let sets: Vec<_> = (0..4)
         .map(|n| path(&mut context, 1, &learned(10 + n).build()).set)
         .collect();
-    let mut expected = std::collections::BTreeMap::new();
-    let (mut slow, mut seen) = (0u64, std::collections::BTreeMap::new());
+    let mut expected = BTreeMap::new();
+    let mut slow = Follower::default();
     for round in 0..60_000u32 {
         let prefix = format!("10.{}.{}.0/24", random.next() % 4, random.next() % 8);
         let peer = 1 + (random.next() % 4) as u16;
@@ -238,50 +264,24 @@ fn a_table_is_what_was_put_into_it() {
             expected.remove(&(prefix, peer));
         } else {
             let set = sets[random.next() as usize % sets.len()];
-            table.learn(
-                key(&prefix),
-                Path {
-                    set,
-                    id: 0,
-                    peer,
-                    stale: false,
-                },
-                &mut context,
-            );
+            let path = Path {
+                set,
+                id: 0,
+                peer,
+                stale: false,
+            };
+            table.learn(key(&prefix), path, &mut context);
             expected.insert((prefix, peer), set);
         }
         if random.next() % 50 == 0 && round % 3000 > 2000 {
-            while slow < table.log.end() {
-                if let Some(id) = table.log.at(slow) {
-                    let entry = table.entry(id);
-                    if entry.changed_at(slow) {
-                        seen.insert(
-                            entry.key.prefix().to_string(),
-                            entry.best().map(|p| (p.peer, p.set)),
-                        );
-                    }
-                }
-                slow += 1;
-            }
-            table.trim(slow, |_| {});
+            slow.catch_up(&mut table);
         }
         if table.bloated() {
-            table.compact(&mut [&mut slow]);
+            table.compact(&mut [&mut slow.position]);
             assert!(!table.bloated());
         }
     }
-    while slow < table.log.end() {
-        if let Some(entry) = table.log.at(slow).map(|id| table.entry(id)) {
-            if entry.changed_at(slow) {
-                seen.insert(
-                    entry.key.prefix().to_string(),
-                    entry.best().map(|p| (p.peer, p.set)),
-                );
-            }
-        }
-        slow += 1;
-    }
-    table.trim(slow, |_| {});
+    slow.catch_up(&mut table);
     for ((prefix, peer), set) in &expected {
         let entry = table.entry(table.find(key(prefix)).unwrap());
         assert!(
@@ -291,21 +291,18 @@ fn a_table_is_what_was_put_into_it() {
                 .any(|path| path.peer == *peer && path.set == *set)
         );
         assert_eq!(
-            seen[prefix],
+            slow.seen[prefix],
             entry.best().map(|path| (path.peer, path.set)),
             "{prefix}"
         );
     }
-    let prefixes: std::collections::BTreeSet<_> =
-        expected.keys().map(|(prefix, _)| prefix).collect();
+    let prefixes: BTreeSet<_> = expected.keys().map(|(prefix, _)| prefix).collect();
     assert_eq!(table.len(), prefixes.len());
-    let gone: Vec<_> = expected.keys().cloned().collect();
-    for (prefix, peer) in gone {
-        table.forget(key(&prefix), peer, 0, &mut context);
+    for (prefix, peer) in expected.keys() {
+        table.forget(key(prefix), *peer, 0, &mut context);
     }
     for set in sets {
         context.interner.release(set);
     }
     assert_eq!(context.interner.len(), 0, "no reference is lost");
-    assert_eq!(V4::FAMILY, Family::Ipv4Unicast);
 }

@@ -271,13 +271,24 @@ impl Speaker {
     fn trim(&mut self) {
         for family in Family::ALL {
             let at = family.index();
-            let followers = self
+            let changes = match family {
+                Family::Ipv4Unicast => self.rib.v4.log.len(),
+                Family::Ipv6Unicast => self.rib.v6.log.len(),
+            };
+            let mut groups = self.groups.iter().flatten();
+            if changes == 0 && !groups.any(|group| group.key.family == family && group.keeps()) {
+                continue;
+            }
+            let (mut least, mut walking) = (self.host.map(|host| host[at]), false);
+            for follower in self
                 .slots
                 .iter()
                 .flatten()
-                .filter_map(|slot| slot.followers[at]);
-            let positions = followers.map(|follower| follower.position);
-            let least = positions.chain(self.host.map(|host| host[at])).min();
+                .filter_map(|slot| slot.followers[at])
+            {
+                walking |= follower.walk.is_some();
+                least = Some(least.map_or(follower.position, |least| least.min(follower.position)));
+            }
             let groups = &mut self.groups;
             let ours = |group: &&mut Group| group.key.family == family;
             let mut forget = |id: u32| {
@@ -303,7 +314,7 @@ impl Speaker {
                 .iter_mut()
                 .flatten()
                 .filter(ours)
-                .for_each(|group| group.trim(position));
+                .for_each(|group| group.trim(position, walking));
             self.compact(family);
         }
     }

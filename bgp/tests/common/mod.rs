@@ -46,6 +46,8 @@ pub struct Net {
     arrival: HashMap<End, Instant>,
     cut: HashSet<(usize, usize)>,
     held: Vec<(usize, usize, Happening)>,
+    timers: BTreeSet<(Instant, usize)>,
+    timer: Vec<Option<Instant>>,
     random: u64,
     pub delay: (u64, u64),
 }
@@ -66,6 +68,8 @@ impl Net {
             arrival: HashMap::new(),
             cut: HashSet::new(),
             held: Vec::new(),
+            timers: BTreeSet::new(),
+            timer: Vec::new(),
             random: seed,
             delay: (100, 2000),
         }
@@ -143,6 +147,7 @@ impl Net {
     /// The process dies; its kernel closes the connections.
     pub fn kill(&mut self, node: usize) {
         self.nodes[node] = None;
+        self.drain(node);
         for end in self.ends(node) {
             if let Some(other) = self.other.remove(&end) {
                 self.send(node, other, Happening::Closed(other));
@@ -153,6 +158,7 @@ impl Net {
     /// The machine dies: nobody hears anything.
     pub fn vanish(&mut self, node: usize) {
         self.nodes[node] = None;
+        self.drain(node);
         for end in self.ends(node) {
             self.other.remove(&end);
         }
@@ -204,10 +210,7 @@ impl Net {
         }
         loop {
             let next = self.queue.peek().map(|Reverse((at, ..))| *at);
-            let timers = self.nodes.iter().enumerate().filter_map(|(at, node)| {
-                node.as_ref()?.speaker.poll_timeout().map(|time| (time, at))
-            });
-            let timer = timers.min();
+            let timer = self.timers.first().copied();
             match (next, timer) {
                 (Some(at), timer) if at <= end && timer.is_none_or(|(time, _)| at <= time) => {
                     self.now = self.now.max(at);
@@ -279,6 +282,18 @@ impl Net {
 
     /// Carries out what a speaker asks for.
     pub fn drain(&mut self, at: usize) {
+        self.carry_out(at);
+        let next = self.nodes[at]
+            .as_ref()
+            .and_then(|node| node.speaker.poll_timeout());
+        self.timer.resize(self.nodes.len(), None);
+        if let Some(old) = std::mem::replace(&mut self.timer[at], next) {
+            self.timers.remove(&(old, at));
+        }
+        self.timers.extend(next.map(|next| (next, at)));
+    }
+
+    fn carry_out(&mut self, at: usize) {
         let now = self.now;
         loop {
             let Some(node) = &mut self.nodes[at] else {
