@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::channel::{Channel, Reply, Request};
 use crate::probe::End;
@@ -83,6 +84,9 @@ pub fn exec(name: Option<&str>, end: End, program: &[String]) -> Result<ExitCode
     if let End::Node(node) = &end {
         command.env("NODENAME", node);
     }
+    // Ctrl-C is for the program; its mask is emptied when it starts.
+    let interrupts: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
+    interrupts.thread_block()?;
     let status = command
         .status()
         .with_context(|| format!("running {first:?} in {end}"))?;

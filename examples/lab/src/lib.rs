@@ -1,4 +1,4 @@
-//! A cluster in network namespaces, on one machine, without root.
+#![doc = include_str!("../README.md")]
 
 pub mod agent;
 pub mod background;

@@ -147,6 +147,9 @@ impl Server {
             }
             Request::Sync { bundle } => {
                 let (changes, written) = sync::to(cluster, bundle).await?;
+                if changes.is_empty() {
+                    say(channel, "nothing differs")?;
+                }
                 changes.iter().try_for_each(|change| say(channel, change))?;
                 report(channel, cluster.enforce(&written).await?.took)?;
             }

@@ -61,6 +61,11 @@ impl Underlay {
         for host in &scenario.hosts {
             underlay.add_host(host).await?;
         }
+        for rack in &scenario.racks {
+            if scenario.nodes.iter().any(|node| node.rack == rack.name) {
+                underlay.wire.carries(&bridge_of(rack)).await?;
+            }
+        }
         Ok(underlay)
     }
 

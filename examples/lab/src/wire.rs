@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::TryStreamExt;
 use ocicat_dataplane::Prefix;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
 };
@@ -144,6 +147,32 @@ impl Wire {
             .execute()
             .await
             .with_context(|| self.at(link))
+    }
+
+    /// Waits until a link carries packets. The kernel notices a carrier up to a second late, and answers nothing by
+    /// routes over the link until then.
+    ///
+    /// # Errors
+    /// When it does not for ten seconds.
+    pub async fn carries(&self, link: &str) -> Result<()> {
+        for _ in 0..2000 {
+            let mut found = self
+                .handle
+                .link()
+                .get()
+                .match_name(link.to_owned())
+                .execute();
+            let message = found.try_next().await.with_context(|| self.at(link))?;
+            let lower_up = message.is_some_and(|message| {
+                message.header.flags.contains(LinkFlags::Running)
+                    && message.header.flags.contains(LinkFlags::LowerUp)
+            });
+            if lower_up {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bail!("{}: no carrier after 10 s", self.at(link))
     }
 
     /// Removes a link; one that is gone already is no error.

@@ -35,6 +35,13 @@ const RELABELLED: (&str, &str, &str) = ("ops/mon", "role", "monitor");
 /// Step 5: everybody reaches everybody.
 pub(super) async fn open(demo: &mut Demo, cluster: &Cluster) -> Result<()> {
     demo.matrix(cluster, "seen is what is expected").await?;
+    demo.report
+        .figure("addresses", cluster.held_addresses().await?.len());
+    let mut routes = 0;
+    for agent in cluster.agents.values() {
+        routes += agent.status().await?.routes;
+    }
+    demo.report.figure("routes", routes);
     Ok(())
 }
 

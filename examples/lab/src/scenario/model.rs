@@ -240,7 +240,7 @@ pub struct Port {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-#[serde(rename_all = "UPPERCASE")]
+#[serde(rename_all = "UPPERCASE", try_from = "String")]
 pub enum Protocol {
     /// TCP, the default.
     #[default]
@@ -258,6 +258,14 @@ impl fmt::Display for Protocol {
             Self::Udp => "UDP",
             Self::Icmp => "ICMP",
         })
+    }
+}
+
+impl TryFrom<String> for Protocol {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
