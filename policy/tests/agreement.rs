@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ocicat_dataplane::State;
 use ocicat_dataplane::state::LinkName;
 use ocicat_dataplane::verdict::{self, Connection, Packet, Reason};
-use ocicat_policy::{Decision, Flow, Graph, Model, Update, Verdict};
+use ocicat_policy::{Decision, Flow, Graph, Model, Update, Verdict, diff, reach};
 use proptest::prelude::*;
 use support::cluster;
 use support::references;
@@ -149,6 +149,38 @@ proptest! {
             };
             prop_assert_eq!(found, expected, "{}\n{:#?}\n{:#?}", trace, updates, states);
         }
+    }
+
+    #[test]
+    fn what_is_reachable_is_what_the_reference_allows(updates in cluster::cluster()) {
+        let mut model = Model::new();
+        for update in &updates {
+            model.update(update.clone());
+        }
+        let outside = [IpAddr::from([192, 0, 2, 7]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 1, 1])];
+        let matrix = reach(&model, &outside);
+        let mut asked = 0;
+        for mut flow in cluster::flows() {
+            flow.interface = None;
+            if flow.from_node.is_some() || flow.to_node.is_some() {
+                continue;
+            }
+            let Some(cell) = matrix.between(flow.source, flow.destination) else {
+                continue;
+            };
+            asked += 1;
+            let (a, b) = match flow.icmp {
+                Some((kind, code)) => (kind.into(), code.into()),
+                None => (flow.source_port, flow.destination_port),
+            };
+            let trace = model.evaluate(&flow);
+            prop_assert_eq!(cell.contains(flow.protocol, a, b), trace.is_allowed(), "{}\n{}", cell, trace);
+        }
+        prop_assert!(asked > 300);
+        // And a diff is what a walk through both would find.
+        let empty = reach(&Model::new(), &[]);
+        prop_assert_eq!(diff(&matrix, &matrix), diff(&empty, &empty));
+        prop_assert_eq!(diff(&empty, &matrix).opened.len(), matrix.open());
     }
 
     #[test]

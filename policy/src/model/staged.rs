@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocicat_datastore::model::{
@@ -6,6 +7,7 @@ use ocicat_datastore::model::{
 use ocicat_datastore::{Key, Kind};
 
 use super::{Model, put};
+use crate::Update;
 
 impl Model {
     /// The model as it would be with the staged policies in force: `Set` (or nothing stated) puts the policy in the
@@ -50,6 +52,46 @@ impl Model {
         out.staged_namespaced.clear();
         out.staged_global.clear();
         out
+    }
+}
+
+impl Model {
+    /// The model as updates, staged policies not among them.
+    pub(crate) fn updates(&self) -> impl Iterator<Item = Update> {
+        fn each<K: Clone, T>(
+            map: &BTreeMap<K, Arc<T>>,
+            of: impl Fn(K, Option<Arc<T>>) -> Update,
+        ) -> impl Iterator<Item = Update> {
+            map.iter()
+                .map(move |(key, value)| of(key.clone(), Some(value.clone())))
+        }
+        let cluster = |kind| move |name: String| Key::cluster(kind, name);
+        let (profile, tier) = (cluster(Kind::Profile), cluster(Kind::Tier));
+        each(&self.endpoints, Update::WorkloadEndpoint)
+            .chain(each(&self.hosts, Update::HostEndpoint))
+            .chain(each(&self.namespaced, Update::NetworkPolicy))
+            .chain(each(&self.global, Update::GlobalNetworkPolicy))
+            .chain(each(&self.profiles, move |name, value| {
+                Update::Profile(profile(name), value)
+            }))
+            .chain(each(&self.tiers, move |name, value| {
+                Update::Tier(tier(name), value)
+            }))
+            .chain(each(&self.network_sets, Update::NetworkSet))
+            .chain(each(&self.global_network_sets, Update::GlobalNetworkSet))
+            .chain(each(&self.slices, Update::EndpointSlice))
+    }
+
+    /// The nodes that have pods, each as often as it has one.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.values().map(|e| e.spec.node.as_str())
+    }
+
+    /// `namespace/name` of the endpoint that has the address.
+    pub(crate) fn name_of(&self, address: std::net::IpAddr) -> Option<String> {
+        let (key, _) = self.endpoint_of(address)?;
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        Some(format!("{namespace}/{}", key.name))
     }
 }
 
