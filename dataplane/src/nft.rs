@@ -39,6 +39,8 @@ mod known;
 mod messages;
 mod name;
 #[cfg(feature = "linux")]
+mod obstacle;
+#[cfg(feature = "linux")]
 mod plan;
 #[cfg_attr(not(feature = "linux"), allow(dead_code))]
 mod ruleset;
@@ -53,6 +55,8 @@ mod text;
 mod wire;
 
 pub use compile::{ACCEPTED, PASSED};
+#[cfg(feature = "linux")]
+pub use obstacle::Obstacle;
 #[cfg(feature = "linux")]
 pub use table::{Error, Report, Table};
 

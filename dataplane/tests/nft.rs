@@ -9,6 +9,8 @@ mod adopt;
 mod lab;
 #[path = "nft/loss.rs"]
 mod loss;
+#[path = "nft/obstacles.rs"]
+mod obstacles;
 #[path = "nft/packets.rs"]
 mod packets;
 #[path = "nft/random.rs"]

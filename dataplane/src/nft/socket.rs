@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 
 use super::messages::Transaction;
-use super::wire::{Buffer, Kind, Message, SUBSYSTEM, flags, messages};
+use super::wire::{Buffer, INET, Kind, Message, SUBSYSTEM, flags, messages};
 
 /// The receive buffer that is asked for, in bytes: refusals come all at once.
 const ANSWERS: usize = 2 << 20;
@@ -159,7 +159,7 @@ impl Socket {
 
     /// The number of the last commit of anybody in this namespace.
     pub(crate) fn generation(&mut self) -> Result<u32, Errno> {
-        let sequence = self.ask(Kind::GetGeneration, 0, |_| {})?;
+        let sequence = self.ask(INET, Kind::GetGeneration, 0, |_| {})?;
         loop {
             let length = self.receive()?;
             for message in messages(self.buffer.get(..length).unwrap_or_default()) {
@@ -181,10 +181,21 @@ impl Socket {
         &mut self,
         kind: Kind,
         body: impl FnOnce(&mut Buffer),
+        take: impl FnMut(&Message<'_>),
+    ) -> Result<(), DumpError> {
+        self.dump_of(INET, kind, body, take)
+    }
+
+    /// The same of another family; 0 is all of them.
+    pub(crate) fn dump_of(
+        &mut self,
+        family: u8,
+        kind: Kind,
+        body: impl FnOnce(&mut Buffer),
         mut take: impl FnMut(&Message<'_>),
     ) -> Result<(), DumpError> {
         let sequence = self
-            .ask(kind, flags::DUMP, body)
+            .ask(family, kind, flags::DUMP, body)
             .map_err(DumpError::Kernel)?;
         let mut interrupted = false;
         loop {
@@ -211,6 +222,7 @@ impl Socket {
 
     fn ask(
         &mut self,
+        family: u8,
         kind: Kind,
         flags: u16,
         body: impl FnOnce(&mut Buffer),
@@ -218,7 +230,7 @@ impl Socket {
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let mut buffer = Buffer::default();
-        buffer.message(kind, flags, sequence, body);
+        buffer.message_of(family, kind, flags, sequence, body);
         self.drain();
         self.send(buffer.bytes())?;
         Ok(sequence)

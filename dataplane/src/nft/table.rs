@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use super::compile::{Desired, Dirty};
 use super::known::{Content, Known, KnownChain, KnownSet};
 use super::name::Name;
+use super::obstacle::{self, Obstacle};
 use super::plan::{self, Goal, Plan};
 use super::socket::{DumpError, Failure, Socket};
 use super::{dump, messages};
@@ -142,6 +143,27 @@ impl Table {
     /// somebody else changed.
     pub fn invalidate(&mut self) {
         self.generation = None;
+    }
+
+    /// The base chains of other tables that would drop forwarded packets which policy has let through, each with
+    /// the command that helps; empty when there are none. Chains of legacy iptables are not seen: nf_tables does
+    /// not know them.
+    ///
+    /// # Errors
+    /// When the kernel's chains could not be read.
+    pub fn obstacles(&mut self) -> Result<Vec<Obstacle>, Error> {
+        for _ in 0..ATTEMPTS {
+            match obstacle::find(&mut self.socket) {
+                Ok(found) => return Ok(found),
+                Err(DumpError::Interrupted | DumpError::Kernel(Errno::ENOENT)) => {}
+                Err(DumpError::Kernel(errno)) => {
+                    return Err(Error::Read {
+                        errno: kernel(errno),
+                    });
+                }
+            }
+        }
+        Err(Error::Contended { attempts: ATTEMPTS })
     }
 
     fn attempts(&mut self, state: &State, report: &mut Report) -> Result<(), Error> {

@@ -76,8 +76,20 @@ impl Buffer {
         sequence: u32,
         body: impl FnOnce(&mut Self),
     ) {
+        self.message_of(INET, kind, flags, sequence, body);
+    }
+
+    /// The same of another family; 0 is all of them.
+    pub(crate) fn message_of(
+        &mut self,
+        family: u8,
+        kind: Kind,
+        flags: u16,
+        sequence: u32,
+        body: impl FnOnce(&mut Self),
+    ) {
         let message = (SUBSYSTEM << 8) | kind as u16;
-        self.raw(message, flags | flags::REQUEST, sequence, INET, 0, body);
+        self.raw(message, flags | flags::REQUEST, sequence, family, 0, body);
     }
 
     /// The start of a transaction. With `generation` the kernel refuses it (ERESTART) when another has been
@@ -202,6 +214,11 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The family in the `nfgenmsg`.
+    pub(crate) fn family(&self) -> u8 {
+        self.payload.first().copied().unwrap_or(0)
+    }
+
     /// The attributes behind the `nfgenmsg`.
     pub(crate) fn attributes(&self) -> Attributes<'a> {
         Attributes(self.payload.get(4..).unwrap_or_default())

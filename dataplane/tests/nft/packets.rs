@@ -215,7 +215,7 @@ fn a_pod_and_its_node() {
     node(|| {
         let mut lab = lab();
         run("ip addr add 10.0.0.1/32 dev lo");
-        let mut ask = |lab: &mut Lab, rules: HostRules, port: u16| {
+        let ask = |lab: &mut Lab, rules: HostRules, port: u16| {
             lab.state.host = Arc::new(rules);
             lab.table.apply(&lab.state).unwrap();
             let node = UdpSocket::bind(("10.0.0.1", port)).unwrap();
@@ -310,51 +310,54 @@ fn pods_leave_with_an_address_of_the_node() {
     });
 }
 
+/// A link to the outside that lets TCP alone through, and a failsafe port.
+fn uplink(lab: &mut Lab) -> End {
+    let outside = End::new("eth9", "192.0.2.9", "fd00:9::9");
+    run("ip addr add 192.0.2.1/32 dev eth9");
+    let tcp = || Rule {
+        protocol: Some(Protocol::TCP),
+        ..Rule::new(Action::Allow)
+    };
+    let policy = Policy {
+        ingress: vec![tcp()],
+        egress: vec![tcp()],
+    };
+    lab.state
+        .policies
+        .insert(PolicyId::new("gnp/default/host"), policy.into());
+    let tiers = || vec![tier(&["gnp/default/host"])];
+    let endpoint = HostEndpoint {
+        link: Some(link("eth9")),
+        ingress: tiers(),
+        egress: tiers(),
+        forward_ingress: tiers(),
+        forward_egress: Vec::new(),
+        profiles: Vec::new(),
+    };
+    lab.state
+        .hosts
+        .insert(EndpointId::new("uplink"), endpoint.into());
+    let net = Some(net("192.0.2.0/24"));
+    let safe = FailsafePort {
+        protocol: Protocol::UDP,
+        port: 68,
+        net,
+    };
+    lab.state.host = Arc::new(HostRules {
+        failsafe_in: vec![safe],
+        ..HostRules::default()
+    });
+    lab.table.apply(&lab.state).unwrap();
+    outside
+}
+
 #[test]
 fn host_endpoints() {
     node(|| {
         let mut lab = lab();
-        let outside = End::new("eth9", "192.0.2.9", "fd00:9::9");
-        run("ip addr add 192.0.2.1/32 dev eth9");
-        let policy = Policy {
-            ingress: vec![Rule {
-                protocol: Some(Protocol::TCP),
-                ..Rule::new(Action::Allow)
-            }],
-            egress: vec![Rule {
-                protocol: Some(Protocol::TCP),
-                ..Rule::new(Action::Allow)
-            }],
-        };
-        lab.state
-            .policies
-            .insert(PolicyId::new("gnp/default/host"), policy.into());
-        let tiers = || vec![tier(&["gnp/default/host"])];
-        let endpoint = HostEndpoint {
-            link: Some(link("eth9")),
-            ingress: tiers(),
-            egress: tiers(),
-            forward_ingress: tiers(),
-            forward_egress: Vec::new(),
-            profiles: Vec::new(),
-        };
-        lab.state
-            .hosts
-            .insert(EndpointId::new("uplink"), endpoint.into());
-        let safe = FailsafePort {
-            protocol: Protocol::UDP,
-            port: 68,
-            net: Some(net("192.0.2.0/24")),
-        };
-        lab.state.host = Arc::new(HostRules {
-            failsafe_in: vec![safe],
-            ..HostRules::default()
-        });
-        lab.table.apply(&lab.state).unwrap();
-        let (listener, failsafe) = (
-            TcpListener::bind("192.0.2.1:80").unwrap(),
-            UdpSocket::bind("192.0.2.1:68").unwrap(),
-        );
+        let outside = uplink(&mut lab);
+        let listener = TcpListener::bind("192.0.2.1:80").unwrap();
+        let failsafe = UdpSocket::bind("192.0.2.1:68").unwrap();
         let client = inside(&outside.namespace, || {
             let udp = UdpSocket::bind("192.0.2.9:0").unwrap();
             udp.send_to(b"?", "192.0.2.1:68").unwrap();
@@ -382,6 +385,36 @@ fn host_endpoints() {
         });
         out.expect("pods reach the outside");
         drop(server);
+    });
+}
+
+#[test]
+fn counters_outlive_a_restart_and_a_neighbour() {
+    node(|| {
+        let mut lab = lab();
+        careless();
+        let chain = "policy-in/np/default/default/web";
+        for number in 1..=3 {
+            lab.friend.send(
+                &Packet {
+                    ports: Some((number, 80)),
+                    ..udp(true, &lab, 80)
+                },
+                number,
+            );
+        }
+        assert_eq!(received(&lab.web).len(), 3);
+        // TCP and UDP of each family.
+        let before = counters(chain);
+        assert_eq!(before, [Some(0), Some(0), Some(3), Some(0)]);
+        lab.table = Table::open().unwrap();
+        lab.table.apply(&lab.state).unwrap();
+        let id = PolicyId::new("np/default/default/web");
+        let mut policy = (*lab.state.policies[&id]).clone();
+        policy.ingress.insert(0, Rule::new(Action::Log));
+        lab.state.policies.insert(id, policy.into());
+        lab.table.apply(&lab.state).unwrap();
+        assert_eq!(counters(chain)[1..], before);
     });
 }
 

@@ -138,29 +138,16 @@ fn every_rule() -> Policy {
     }
 }
 
-#[test]
-fn the_host() {
-    let mut state = small();
-    let nodes = SetId::new("all-nodes");
-    state.sets.insert(
-        nodes.clone(),
-        Set::new([host("172.16.0.1"), host("172.16.0.2")]),
-    );
-    state.host = Arc::new(HostRules {
+fn rules_of_the_host(nodes: &SetId) -> HostRules {
+    let guard = |protocol, port| TunnelGuard {
+        protocol,
+        port,
+        sources: nodes.clone(),
+    };
+    HostRules {
         endpoint_to_host: EndpointToHost::Accept,
         closed_to_pods: vec![(Protocol::TCP, 179), (Protocol::TCP, 9091)],
-        tunnels: vec![
-            TunnelGuard {
-                protocol: Protocol::UDP,
-                port: Some(4789),
-                sources: nodes.clone(),
-            },
-            TunnelGuard {
-                protocol: Protocol(4),
-                port: None,
-                sources: nodes,
-            },
-        ],
+        tunnels: vec![guard(Protocol::UDP, Some(4789)), guard(Protocol(4), None)],
         failsafe_in: vec![FailsafePort {
             protocol: Protocol::TCP,
             port: 22,
@@ -178,7 +165,18 @@ fn the_host() {
             ..Logging::default()
         },
         ..HostRules::default()
-    });
+    }
+}
+
+#[test]
+fn the_host() {
+    let mut state = small();
+    let nodes = SetId::new("all-nodes");
+    state.sets.insert(
+        nodes.clone(),
+        Set::new([host("172.16.0.1"), host("172.16.0.2")]),
+    );
+    state.host = Arc::new(rules_of_the_host(&nodes));
     state.nat = Arc::new(Nat {
         sources: vec![net("10.65.0.0/16"), net("fd00::/64")],
         excluded: vec![net("10.65.0.0/16"), net("10.66.0.0/16"), net("fd00::/48")],
@@ -188,26 +186,24 @@ fn the_host() {
             last: 30_000,
         }),
     });
-    state.policies.insert(
-        PolicyId::new("gnp/default/log"),
-        Arc::new(Policy {
-            ingress: vec![Rule::new(Action::Log), Rule::new(Action::Deny)],
-            egress: Vec::new(),
-        }),
-    );
+    let log = Policy {
+        ingress: vec![Rule::new(Action::Log), Rule::new(Action::Deny)],
+        egress: Vec::new(),
+    };
+    state
+        .policies
+        .insert(PolicyId::new("gnp/default/log"), log.into());
     for (name, of) in [("all", None), ("uplink", Some(link("eth0")))] {
         let policies = || vec![tier(&["gnp/default/log"])];
-        state.hosts.insert(
-            EndpointId::new(name),
-            Arc::new(HostEndpoint {
-                link: of,
-                ingress: policies(),
-                egress: Vec::new(),
-                forward_ingress: policies(),
-                forward_egress: Vec::new(),
-                profiles: vec![ProfileId::new("kns.default")],
-            }),
-        );
+        let endpoint = HostEndpoint {
+            link: of,
+            ingress: policies(),
+            egress: Vec::new(),
+            forward_ingress: policies(),
+            forward_egress: Vec::new(),
+            profiles: vec![ProfileId::new("kns.default")],
+        };
+        state.hosts.insert(EndpointId::new(name), endpoint.into());
     }
     same(state);
 }
