@@ -5,12 +5,13 @@
 
 mod convert;
 mod pools;
+mod settings;
 #[cfg(all(test, feature = "memory"))]
 mod tests;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use ocicat_ipam::{
@@ -40,6 +41,7 @@ use crate::{Kind, Op};
 #[derive(Debug)]
 pub struct StoreIpam {
     store: Store,
+    remembers: bool,
     memory: Mutex<Memory>,
 }
 
@@ -49,6 +51,7 @@ struct Memory {
     /// The ranges of each reservation, as they were last understood.
     reservations: BTreeMap<String, Vec<Prefix>>,
     problems: BTreeSet<String>,
+    settings: settings::Settings,
 }
 
 impl StoreIpam {
@@ -57,6 +60,7 @@ impl StoreIpam {
     pub fn new(store: Store) -> Self {
         Self {
             store,
+            remembers: false,
             memory: Mutex::default(),
         }
     }
@@ -65,8 +69,11 @@ impl StoreIpam {
     /// object and the field. Such a pool serves nobody; such a reservation is what it last was.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.problems.iter().cloned().collect()
+        self.memory().problems.iter().cloned().collect()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read<R: Resource, T>(
@@ -259,22 +266,44 @@ fn unknown() -> StoreError {
 #[async_trait]
 impl IpamStore for StoreIpam {
     async fn config(&self) -> Result<IpamConfig, PortError> {
-        let found = self
-            .store
-            .get::<model::IpamConfig>("default")
-            .await
-            .map_err(outage)?;
-        Ok(found.map_or_else(IpamConfig::default, |found| {
+        let known = self.memory().settings.config.clone();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let moment = self.moment();
+        let found = self.store.get::<model::IpamConfig>("default").await;
+        let found = found.map_err(outage)?;
+        let config = found.map_or_else(IpamConfig::default, |found| {
             convert::config(&found.value.spec)
-        }))
+        });
+        self.keep(moment, |settings| settings.config = Some(config.clone()));
+        Ok(config)
     }
 
     async fn pools(&self, audience: &Audience) -> Result<Vec<Pool>, PortError> {
-        self.pools_for(audience).await.map_err(outage)
+        let known = self.memory().settings.pools.get(audience).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let moment = self.moment();
+        let pools = self.pools_for(audience).await.map_err(outage)?;
+        self.keep(moment, |settings| {
+            settings.pools.insert(audience.clone(), pools.clone());
+        });
+        Ok(pools)
     }
 
     async fn reservations(&self) -> Result<Vec<Prefix>, PortError> {
-        self.reserved().await.map_err(outage)
+        let known = self.memory().settings.reservations.clone();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let moment = self.moment();
+        let ranges = self.reserved().await.map_err(outage)?;
+        self.keep(moment, |settings| {
+            settings.reservations = Some(ranges.clone());
+        });
+        Ok(ranges)
     }
 
     async fn blocks(&self, cidrs: &[Prefix]) -> Result<Vec<Option<Stored<Block>>>, PortError> {

@@ -1,11 +1,13 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+mod blocks;
 mod check;
 mod search;
 
+use self::blocks::Blocks;
 pub use self::check::Refusal;
 use crate::family::number;
 use crate::ranges::Ranges;
@@ -33,7 +35,7 @@ pub struct View {
     config: IpamConfig,
     reservations: Vec<Prefix>,
     reserved: Ranges,
-    entries: BTreeMap<Prefix, Entry>,
+    entries: Blocks,
     /// Own blocks that have an address to give.
     open: BTreeSet<Prefix>,
     /// Other owners' blocks, and blocks of nobody, that have an address to give.
@@ -53,6 +55,16 @@ struct Entry {
     block: Block,
     /// The ordinals that are reserved; `None` when none is.
     reserved: Option<Bitmap>,
+    filed: Filed,
+}
+
+/// In which of the view's sets a block is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Filed {
+    open: bool,
+    borrowable: bool,
+    reclaimable: bool,
+    resting: bool,
 }
 
 impl View {
@@ -71,7 +83,7 @@ impl View {
             config,
             reservations: reservations.to_vec(),
             reserved,
-            entries: BTreeMap::new(),
+            entries: Blocks::default(),
             open: BTreeSet::new(),
             borrowable: BTreeSet::new(),
             reclaimable: BTreeSet::new(),
@@ -113,7 +125,13 @@ impl View {
             self.owned[cidr.family() as usize] += 1;
         }
         let reserved = self.reserved_in(&block);
-        self.entries.insert(cidr, Entry { block, reserved });
+        let filed = Filed::default();
+        let entry = Entry {
+            block,
+            reserved,
+            filed,
+        };
+        self.entries.insert(cidr, entry);
         self.index(&cidr);
     }
 
@@ -251,34 +269,45 @@ impl View {
 
     /// Files a block under what can be done with it.
     fn index(&mut self, cidr: &Prefix) {
-        let Some(entry) = self.entries.get(cidr) else {
+        let Some(entry) = self.entries.get_mut(cidr) else {
             return;
         };
         let block = &entry.block;
         let own = block.owner() == Some(&self.owner);
         let gives = entry.usable() > 0;
-        let old = block.owner().is_none()
-            || block.claimed_at().is_none_or(|at| {
-                let age = self.now.duration_since(at);
-                age.is_ok_and(|age| age >= Self::RECLAIM_AGE)
-            });
-        let reclaimable = !own && block.is_empty() && old;
-        let rests = own && block.cooling > 0;
-        for (set, member) in [
-            (&mut self.open, own && gives),
-            (&mut self.borrowable, !own && gives),
-            (&mut self.reclaimable, reclaimable),
-            (&mut self.resting, rests),
+        let empty = !own && block.is_empty();
+        let now = Filed {
+            open: own && gives,
+            borrowable: !own && gives,
+            reclaimable: empty && is_old(block, self.now),
+            resting: own && block.cooling > 0,
+        };
+        let before = std::mem::replace(&mut entry.filed, now);
+        if before == now {
+            return;
+        }
+        for (set, before, now) in [
+            (&mut self.open, before.open, now.open),
+            (&mut self.borrowable, before.borrowable, now.borrowable),
+            (&mut self.reclaimable, before.reclaimable, now.reclaimable),
+            (&mut self.resting, before.resting, now.resting),
         ] {
-            if member != set.contains(cidr) {
-                if member {
-                    set.insert(*cidr)
-                } else {
-                    set.remove(cidr)
-                };
+            if now && !before {
+                set.insert(*cidr);
+            } else if before && !now {
+                set.remove(cidr);
             }
         }
     }
+}
+
+/// Whether an empty block may be taken from its owner, if it has one.
+fn is_old(block: &Block, now: SystemTime) -> bool {
+    block.owner().is_none()
+        || block.claimed_at().is_none_or(|at| {
+            let age = now.duration_since(at);
+            age.is_ok_and(|age| age >= View::RECLAIM_AGE)
+        })
 }
 
 impl Entry {

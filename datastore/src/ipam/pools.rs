@@ -1,11 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::PoisonError;
 
 use ocicat_ipam::{AssignmentMode, Audience, Family, Pool, Prefix, Use};
 use ocicat_selectors::Selector;
 
-use super::{Memory, StoreIpam};
+use super::StoreIpam;
 use crate::error::StoreError;
 use crate::model::{IpPool, IpReservation, Node, Profile, names};
 
@@ -107,10 +106,6 @@ impl StoreIpam {
             Some((key.strip_prefix(NAMESPACE_LABEL)?.to_owned(), value))
         };
         Ok(labels.into_iter().filter_map(own).collect())
-    }
-
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the known problems of one kind.

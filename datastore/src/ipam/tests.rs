@@ -304,3 +304,33 @@ fn the_port_is_shared_between_threads() {
     shared::<Ipam>();
     shared::<dyn Backend>();
 }
+
+#[tokio::test]
+async fn a_port_that_remembers_reads_nothing_until_it_is_told() {
+    let store = cluster().await;
+    let port = Arc::new(StoreIpam::new(store.clone()).remembering());
+    let ipam = Ipam::new(
+        Arc::clone(&port) as Arc<dyn IpamStore>,
+        Box::new(BlockAffine),
+    );
+    let request = |handle: &str| AssignRequest::new("n1", handle).v4(1);
+    ipam.assign(&request("a"), now()).await.unwrap();
+    store
+        .modify::<IpPool>("z-rack-a", |pool| pool.spec.disabled = true)
+        .await
+        .unwrap();
+    let got = ipam.assign(&request("b"), now()).await.unwrap();
+    assert_eq!(got.addresses[0].pool, "z-rack-a");
+    port.changed(Kind::IpPool);
+    let error = ipam.assign(&request("c"), now()).await.unwrap_err();
+    assert!(
+        matches!(error, AssignError::NoQualifiedPool { .. }),
+        "{error}"
+    );
+    let mut node = store.get::<Node>("n1").await.unwrap().unwrap();
+    node.value.metadata.labels = labels(&[("rack", "b")]);
+    store.update(node).await.unwrap();
+    port.changed(Kind::Node);
+    let got = ipam.assign(&request("d"), now()).await.unwrap();
+    assert_eq!(got.addresses[0].pool, "z-rack-b");
+}
