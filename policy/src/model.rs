@@ -21,7 +21,7 @@ use ocicat_datastore::model::{
 };
 
 use crate::Update;
-use cluster::{Labels, PolicyView, TierView};
+use cluster::{Labels, Party, PolicyView, TierView};
 use rule::Outcome;
 pub use trace::{Decision, Skipped, Trace, Verdict};
 
@@ -224,6 +224,7 @@ impl Model {
                     profiles: &endpoint.spec.profiles,
                     ingress: *ingress,
                     forwards: false,
+                    parties: self.parties(),
                 };
                 Some(self.decide(key, &subject, flow))
             }
@@ -234,6 +235,7 @@ impl Model {
                     profiles: &endpoint.spec.profiles,
                     ingress: *ingress,
                     forwards: *forwards,
+                    parties: self.parties(),
                 };
                 Some(self.decide(key, &subject, flow))
             }
@@ -265,7 +267,7 @@ impl Model {
                     policy: policy.key.to_string(),
                     namespace: policy.namespace(),
                 };
-                match self.ask(&asked, rules, ingress, flow, &mut decision) {
+                match self.ask(&asked, rules, subject, flow, &mut decision) {
                     Some("Pass") => {
                         passed = true;
                         break;
@@ -305,7 +307,7 @@ impl Model {
                 namespace: None,
             };
             // A Pass has nowhere to go from a profile: the next profile is asked.
-            match self.ask(&asked, rules, subject.ingress, flow, &mut decision) {
+            match self.ask(&asked, rules, subject, flow, &mut decision) {
                 None | Some("Pass") => {}
                 Some(_) => return decision,
             }
@@ -320,10 +322,11 @@ impl Model {
         &self,
         asked: &Asked<'_>,
         rules: &[Rule],
-        ingress: bool,
+        subject: &Subject<'_>,
         flow: &Flow,
         decision: &mut Decision,
     ) -> Option<&'static str> {
+        let ingress = subject.ingress;
         for (i, rule) in rules.iter().enumerate() {
             let skipped = |field: &str, why: String| Skipped {
                 tier: asked.tier.to_owned(),
@@ -332,7 +335,8 @@ impl Model {
                 field: field.to_owned(),
                 why,
             };
-            let action = match self.outcome(rule, asked.namespace, ingress, flow) {
+            let action = match self.outcome(rule, asked.namespace, ingress, flow, &subject.parties)
+            {
                 Outcome::Skipped { field, why } => {
                     decision.skipped.push(skipped(&field, why));
                     continue;
@@ -409,6 +413,8 @@ struct Subject<'a> {
     ingress: bool,
     /// It is a host's, and the packet goes on.
     forwards: bool,
+    /// Everything that addresses can belong to.
+    parties: Vec<Party>,
 }
 
 /// The policy or profile whose rules are asked.

@@ -125,7 +125,7 @@ fn blame_in_state(reason: &Reason) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_graph_does_what_the_reference_says(updates in cluster::cluster()) {

@@ -67,6 +67,7 @@ impl Model {
         namespace: Option<&str>,
         ingress: bool,
         flow: &Flow,
+        parties: &[Party],
     ) -> Outcome {
         let mut answer = Answer::default();
         if rule.malformed.is_some() {
@@ -76,7 +77,6 @@ impl Model {
             answer.bad("http", "matching on HTTP is not supported yet");
         }
         let protocol = header(rule, flow, &mut answer);
-        let parties = self.parties();
         let ends = [
             End {
                 name: "source",
@@ -94,7 +94,7 @@ impl Model {
             },
         ];
         for end in &ends {
-            self.end(end, protocol, namespace, flow, &parties, &mut answer);
+            self.end(end, protocol, namespace, flow, parties, &mut answer);
         }
         let action = match rule.action.as_str() {
             "Allow" => "Allow",
