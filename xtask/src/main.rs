@@ -8,6 +8,7 @@ mod package;
 mod stage;
 mod system;
 mod tests;
+mod vm;
 mod workspace;
 
 const USAGE: &str = "\
@@ -16,6 +17,7 @@ usage: cargo xtask COMMAND
   lab [ARGS]        install what is missing, build, and run the lab's demo (or `ocicat-lab ARGS`)
   test [--quick]    everything that has to hold: format, clippy, features, docs, tests, lab, packages
                     --quick: format, clippy and the tests only
+  vm                the kernel tests again on Debian's kernel under qemu, where there is IP in IP
   package           package every crate and build a program against each archive, outside the workspace
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
   system [--tests]  install the system packages that building and the lab (or the tests) need
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ("lab", _) => lab::run(&rest),
         ("test", []) => tests::run(false),
         ("test", ["--quick"]) => tests::run(true),
+        ("vm", []) => vm::run(),
         ("package", []) => package::run(),
         ("api", []) => api::run(false),
         ("api", ["--bless"]) => api::run(true),

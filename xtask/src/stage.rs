@@ -78,7 +78,11 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-fn run_and_watch(command: &mut Command, mut see: impl FnMut(&str)) -> Result<(), String> {
+/// As [`run`]; `see` gets each line of the output as it is printed.
+pub(crate) fn run_and_watch(
+    command: &mut Command,
+    mut see: impl FnMut(&str),
+) -> Result<(), String> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

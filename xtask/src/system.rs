@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     Lab,
     /// The whole test suite: other people's programs too.
     Tests,
+    /// The tests in a virtual machine.
+    Vm,
 }
 
 /// A program or header that shows whether a package is there, and the package.
@@ -25,12 +27,22 @@ const LAB: [Need; 4] = [
     ("/usr/include/stdio.h", "libc6-dev"),
 ];
 
-const TESTS: [Need; 5] = [
+const TESTS: [Need; 6] = [
     ("bird", "bird2"),
     ("etcd", "etcd-server"),
     ("protoc", "protobuf-compiler"),
     ("ping", "iputils-ping"),
     ("unshare", "util-linux"),
+    ("/usr/lib/cni/host-local", "containernetworking-plugins"),
+];
+
+const VM: [Need; 6] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("ping", "iputils-ping"),
+    ("conntrack", "conntrack"),
 ];
 
 /// Installs what is missing when root; otherwise prints the line that does and stops.
@@ -38,6 +50,9 @@ pub(crate) fn install(purpose: Purpose) -> Result<(), String> {
     let mut needs = LAB.to_vec();
     if purpose == Purpose::Tests {
         needs.extend(TESTS);
+    }
+    if purpose == Purpose::Vm {
+        needs.extend(VM);
     }
     let missing: Vec<&str> = needs
         .iter()

@@ -23,10 +23,11 @@ pub(crate) async fn serve(
     attachments: Arc<Attachments>,
     tombstones: PathBuf,
 ) {
-    let server = Server { attachments };
-    server.bury(&Tombstones::new(tombstones)).await;
-    let forever = std::future::pending();
-    if let Err(error) = serve_until(listener, Arc::new(server), Limits::default(), forever).await {
+    let server = Arc::new(Server { attachments });
+    let burials = Arc::clone(&server).bury_when_ready(Tombstones::new(tombstones));
+    let serving = serve_until(listener, server, Limits::default(), std::future::pending());
+    let (served, ()) = tokio::join!(serving, burials);
+    if let Err(error) = served {
         tracing::error!(%error, "the CNI socket is not served any more");
     }
 }
@@ -36,7 +37,18 @@ struct Server {
 }
 
 impl Server {
-    /// Removes what plugins could not, while there was no agent. One that fails stays for the next start.
+    /// Each time that the agent becomes ready, removes what plugins could not remove before.
+    async fn bury_when_ready(self: Arc<Self>, tombstones: Tombstones) {
+        let mut facts = self.attachments.facts.clone();
+        while facts.wait_for(|facts| facts.ready).await.is_ok() {
+            self.bury(&tombstones).await;
+            if facts.wait_for(|facts| !facts.ready).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Removes what plugins could not, while there was no agent. One that fails stays for the next time.
     async fn bury(&self, tombstones: &Tombstones) {
         let list = match tombstones.list() {
             Ok(list) => list,
@@ -73,7 +85,14 @@ impl Server {
     ) -> Result<(), String> {
         let pod = self.pod(&request).map_err(|error| error.msg)?;
         let mut pause = Duration::from_millis(200);
-        while let Err(error) = self.attachments.remove(&pod).await {
+        let undo = || async {
+            if ipam {
+                self.attachments.take_back(&pod).await
+            } else {
+                self.attachments.remove(&pod).await
+            }
+        };
+        while let Err(error) = undo().await {
             if !error.is_transient() || pause > Duration::from_secs(10) {
                 return Err(error.to_string());
             }

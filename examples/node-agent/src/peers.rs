@@ -40,6 +40,18 @@ impl PeerKind {
     }
 }
 
+/// Which next hop routes are sent with (`nextHopMode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NextHop {
+    /// As RFC 4271 has it: unchanged inside the AS, this node's address towards others.
+    #[default]
+    Auto,
+    /// Always this node's address.
+    Own,
+    /// Always as the route came.
+    Keep,
+}
+
 /// A session that the node should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedPeer {
@@ -51,6 +63,8 @@ pub struct WantedPeer {
     pub local_as: u32,
     /// What the session is for.
     pub kind: PeerKind,
+    /// Which next hop routes are sent with.
+    pub next_hop: NextHop,
     /// Time between keepalives; the hold time is three times as long (RFC 4271, section 10).
     pub keepalive: Duration,
     /// How long the peer is asked to keep this node's routes while the agent restarts (RFC 4724).
@@ -114,6 +128,7 @@ pub fn plan(
                 as_number: node.as_number.unwrap_or(settings.as_number),
                 local_as,
                 kind: PeerKind::Mesh,
+                next_hop: NextHop::Auto,
                 keepalive: settings.keepalive,
                 restart_time: settings.restart_time,
                 object: format!("Node {name}"),
@@ -228,10 +243,23 @@ fn from_object(
             .as_ref()
             .map_or(local_as, |number| number.0),
         kind,
+        next_hop: next_hop(spec.next_hop_mode.as_deref(), spec.keep_original_next_hop)?,
         keepalive: time("keepaliveTime", &spec.keepalive_time, DEFAULT_KEEPALIVE)?,
         restart_time: time("maxRestartTime", &spec.max_restart_time, DEFAULT_RESTART)?,
         object: format!("BGPPeer {}", object.metadata.name),
     }))
+}
+
+fn next_hop(mode: Option<&str>, keep: bool) -> Result<NextHop, String> {
+    match mode {
+        None | Some("" | "Auto") if keep => Ok(NextHop::Keep),
+        None | Some("" | "Auto") => Ok(NextHop::Auto),
+        Some("Self") => Ok(NextHop::Own),
+        Some("Keep") => Ok(NextHop::Keep),
+        Some(other) => Err(format!(
+            "spec.nextHopMode: {other:?} is not Auto, Self or Keep"
+        )),
+    }
 }
 
 fn socket(text: &str) -> Option<SocketAddr> {

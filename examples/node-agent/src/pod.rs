@@ -119,10 +119,10 @@ impl Pod {
         Ok(pod)
     }
 
-    /// The handle that the pod's addresses are held under: `<network>.<container id>`, cut at a carriage return.
+    /// The handle that the pod's addresses are held under; see [`handle`].
     #[must_use]
     pub fn handle(&self) -> String {
-        handle(&self.network, &self.container)
+        handle(&self.network, &self.container, &self.interface)
     }
 
     /// The name of the pod's WorkloadEndpoint on a node: `<node>-<orchestrator>-<pod>-<interface>`, where dashes
@@ -214,10 +214,16 @@ impl Pod {
     }
 }
 
-/// The handle of a container's addresses in a network.
+/// The handle of a container's addresses in a network: Calico's `<network>.<container id>` for `eth0`, with the
+/// interface behind it for any other, so that the attachments of one container are released one by one. Cut at a
+/// carriage return, as Calico cuts it.
 #[must_use]
-pub fn handle(network: &str, container: &str) -> String {
-    let handle = format!("{network}.{container}");
+pub fn handle(network: &str, container: &str, interface: &str) -> String {
+    let mut handle = format!("{network}.{container}");
+    if interface != "eth0" {
+        handle.push('.');
+        handle.push_str(interface);
+    }
     handle.split('\r').next().unwrap_or_default().to_owned()
 }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use ocicat_bgp::driver::{self, DriverConfig, DriverError, Handle};
 use ocicat_bgp::{
-    Attributes, Cease, Event, Filter, GracefulRestart, PeerConfig, PeerId, SpeakerConfig, State,
-    Stop,
+    Attributes, Cease, Event, Filter, GracefulRestart, NextHopMode, PeerConfig, PeerId,
+    SpeakerConfig, State, Stop,
 };
 use ocicat_dataplane::Prefix;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::control::Peer;
 use crate::filters::{Mesh, Outside};
-use crate::peers::{PeerKind, WantedPeer};
+use crate::peers::{NextHop, PeerKind, WantedPeer};
 use crate::startup::BgpSettings;
 
 /// What the speaker tells the core.
@@ -146,6 +146,11 @@ impl Speaker {
             .local_address(Some(self.settings.local))
             .hold_time(wanted.keepalive * 3)
             .keepalive(Some(wanted.keepalive))
+            .next_hop(match wanted.next_hop {
+                NextHop::Auto => NextHopMode::Auto,
+                NextHop::Own => NextHopMode::Own,
+                NextHop::Keep => NextHopMode::Keep,
+            })
             .graceful_restart(Some(restart))
             .max_restart_time(wanted.restart_time.max(std::time::Duration::from_secs(1)));
         if wanted.local_as != self.settings.as_number {

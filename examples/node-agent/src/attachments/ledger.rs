@@ -91,7 +91,7 @@ impl Attachments {
             else {
                 continue;
             };
-            let handle = pod::handle(network, &container);
+            let handle = pod::handle(network, &container, &spec.endpoint);
             let of_network = !self
                 .ipam
                 .addresses_of(&handle.as_str().into())
