@@ -5,12 +5,19 @@
 //!
 //! - [`Network`] (program `ocicat`): the plugin of a network whose pods the agent attaches.
 //! - [`Ipam`] (program `ocicat-ipam`): addresses for other plugins, such as `ptp`, `bridge` and `macvlan`.
+//!
+//! With the feature `direct` there is a third, which needs no agent and is not thin: `Direct` (program `ocicat-direct`) attaches pods
+//! of a single host itself, with addresses from a datastore.
 
 mod config;
+#[cfg(feature = "direct")]
+mod direct;
 mod ipam;
 mod network;
 
 pub use config::Config;
+#[cfg(feature = "direct")]
+pub use direct::{Direct, DirectConfig};
 pub use ipam::Ipam;
 pub use network::Network;
 
