@@ -35,6 +35,13 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's contract is the system allocator's.
         unsafe { System.alloc(layout) }
     }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        let now = NOW.fetch_add(size, Ordering::Relaxed) + size;
+        PEAK.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.realloc(at, layout, size) }
+    }
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's contract is the system allocator's.
@@ -88,6 +95,19 @@ fn bench_routes(count: usize) {
         mb(peak - held),
         mb(start)
     );
+    bench_one_more(&mut second, &state, count);
+    report(
+        "routes",
+        "remove all",
+        count,
+        apply(&mut second, &State::default()),
+    );
+    bench_peer(count);
+    ip("route flush proto 80");
+    ip("link del up0");
+}
+
+fn bench_one_more(second: &mut LinuxDataplane, state: &State, count: usize) {
     let started = Instant::now();
     let one = {
         let mut routes = (*state.routes).clone();
@@ -101,14 +121,11 @@ fn bench_routes(count: usize) {
         }
     };
     report("routes", "clone of the state", count, started.elapsed());
-    report("routes", "one more", count, apply(&mut second, &one));
-    report(
-        "routes",
-        "remove all",
-        count,
-        apply(&mut second, &State::default()),
-    );
+    report("routes", "one more", count, apply(second, &one));
+}
 
+/// The same routes by `ip`.
+fn bench_peer(count: usize) {
     let mut batch = String::new();
     for at in 0..count {
         let _ = writeln!(
@@ -134,8 +151,6 @@ fn bench_routes(count: usize) {
         .status()
         .expect("ip");
     report("routes", "peer: ip route show", count, started.elapsed());
-    ip("route flush proto 80");
-    ip("link del up0");
 }
 
 fn apply(kernel: &mut LinuxDataplane, state: &State) -> Duration {

@@ -5,6 +5,8 @@
 
 #[path = "net/attach.rs"]
 mod attach;
+#[path = "net/faults.rs"]
+mod faults;
 #[path = "net/kit.rs"]
 mod kit;
 #[path = "net/links.rs"]

@@ -278,6 +278,10 @@ impl Dataplane for LinuxDataplane {
     async fn apply(&mut self, desired: &State) -> Result<Report, ApplyError> {
         let mut report = Report::default();
         self.apply_policy(desired, &mut report)?;
+        if !self.failed.is_empty() {
+            // What failed may be possible by now.
+            self.listen();
+        }
         if !self.stale && !self.dirty && self.is_applied(desired) {
             report.failed.extend_from_slice(&self.failed);
             return Ok(report);

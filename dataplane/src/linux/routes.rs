@@ -39,21 +39,18 @@ impl Routes<'_> {
         since: Option<&BTreeMap<RouteKey, Route>>,
     ) -> Result<(), KernelError> {
         let mut taken = Vec::new();
+        let mut changed: Vec<_> = diff::changed(wanted, since).collect();
         // Routes straight out of a link first: gateways of others may be behind them.
-        for straight in [true, false] {
-            let mut batch = Batch::new();
-            for (key, route) in diff::changed(wanted, since) {
-                if is_straight(route) != straight {
-                    continue;
-                }
-                self.prepare(&mut batch, key, route);
-                if batch.is_full() {
-                    self.run(&mut batch, &mut taken)?;
-                    tokio::task::yield_now().await;
-                }
+        changed.sort_by_key(|(_, route)| !is_straight(route));
+        let mut batch = Batch::new();
+        for (key, route) in changed {
+            self.prepare(&mut batch, key, route);
+            if batch.is_full() {
+                self.run(&mut batch, &mut taken)?;
+                tokio::task::yield_now().await;
             }
-            self.run(&mut batch, &mut taken)?;
         }
+        self.run(&mut batch, &mut taken)?;
         if taken.is_empty() {
             Ok(())
         } else {

@@ -50,6 +50,7 @@ impl View {
         }
         // From a list that is in order already a tree is built without searching.
         routes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        routes.shrink_to_fit();
         view.routes = routes.into_iter().collect();
         for name in owned {
             if let Some(index) = view.index(name) {

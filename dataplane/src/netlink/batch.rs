@@ -11,9 +11,9 @@ const MESSAGES: usize = 128;
 
 /// Changes that go to the kernel in one datagram, each with a tag by which a refusal is recognised.
 pub(crate) struct Batch<T> {
-    pub(super) bytes: Vec<u8>,
-    pub(super) starts: Vec<usize>,
-    pub(super) tags: Vec<T>,
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+    tags: Vec<T>,
 }
 
 impl<T> Batch<T> {
@@ -63,9 +63,26 @@ impl<T> Batch<T> {
         self.tags.len() >= MESSAGES
     }
 
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.starts.clear();
+    /// Takes from the front what fits into a datagram: bytes, where each message starts, tags.
+    pub(super) fn take(&mut self, room: usize) -> Option<(Vec<u8>, Vec<usize>, Vec<T>)> {
+        let all = self.tags.len();
+        let end = |count: usize| self.starts.get(count).copied().unwrap_or(self.bytes.len());
+        // At least one: the kernel's word that it is too large is better than silence.
+        let fits = |count: &usize| *count == 1 || *count <= MESSAGES && end(*count) <= room;
+        let count = (1..=all).take_while(fits).last()?;
+        let cut = end(count);
+        let rest = (
+            self.bytes.split_off(cut),
+            self.starts.split_off(count),
+            self.tags.split_off(count),
+        );
+        let taken = (
+            std::mem::replace(&mut self.bytes, rest.0),
+            std::mem::replace(&mut self.starts, rest.1),
+            std::mem::replace(&mut self.tags, rest.2),
+        );
+        self.starts.iter_mut().for_each(|start| *start -= cut);
+        Some(taken)
     }
 }
 

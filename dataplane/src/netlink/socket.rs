@@ -2,6 +2,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket as Raw, SocketAddr};
+use nix::sys::socket::{getsockopt, sockopt};
 
 use super::batch::{Batch, append, number};
 use super::route::KernelRoute;
@@ -13,6 +14,9 @@ use crate::{KernelError, Refusal};
 /// How often a dump that was overtaken by changes is started again.
 const DUMPS: usize = 10;
 
+/// The largest datagram that is sent, in bytes: more gains nothing.
+const ROOM: usize = 64 * 1024;
+
 /// The kernel fills at most this much of a buffer for one part of a dump.
 const RECEIVE: usize = 32 * 1024;
 
@@ -21,6 +25,8 @@ pub(crate) struct Socket {
     raw: Raw,
     port: u32,
     sequence: u32,
+    /// The largest datagram, in bytes.
+    room: usize,
     received: Vec<u8>,
 }
 
@@ -44,9 +50,12 @@ impl Socket {
         raw.connect(&SocketAddr::new(0, 0))?;
         raw.set_cap_ack(true)?;
         raw.set_ext_ack(true)?;
+        // The kernel refuses a datagram that is larger than the send buffer less 32 bytes.
+        let room = getsockopt(&raw, sockopt::SndBuf).map_or(4096, |size| size.saturating_sub(32));
         Ok(Self {
             raw,
             port,
+            room: room.min(ROOM),
             sequence: 0,
             received: Vec::with_capacity(RECEIVE),
         })
@@ -189,52 +198,54 @@ impl Socket {
         }
     }
 
-    /// Makes all changes of a batch, in one datagram, and empties it. What was refused is returned; the rest is done.
+    /// Makes all changes of a batch, in as few datagrams as the socket lets through, and empties it. What was refused
+    /// is returned; the rest is done.
     ///
     /// An error means that it is not known what was done.
     pub(crate) fn run<T>(
         &mut self,
         batch: &mut Batch<T>,
     ) -> Result<Vec<(T, KernelError)>, KernelError> {
-        let Some(last) = batch.tags.len().checked_sub(1) else {
-            return Ok(Vec::new());
-        };
-        let first = self.sequence.wrapping_add(1);
-        for at in &batch.starts {
-            number(&mut batch.bytes, *at, self.next());
-        }
-        // Only the last is acknowledged: the kernel works through a datagram in order.
-        if let Some(flags) = batch
-            .starts
-            .last()
-            .and_then(|at| batch.bytes.get_mut(at + 6..at + 8))
-        {
-            let [low, high] = (u16::from_ne_bytes([flags[0], flags[1]]) | NLM_F_ACK).to_ne_bytes();
-            flags.copy_from_slice(&[low, high]);
-        }
-        let sent = self.send(&batch.bytes);
-        let mut tags: Vec<Option<T>> = std::mem::take(&mut batch.tags)
-            .into_iter()
-            .map(Some)
-            .collect();
-        batch.clear();
-        sent?;
         let mut refused = Vec::new();
+        while let Some((mut bytes, starts, tags)) = batch.take(self.room) {
+            self.run_once(&mut bytes, &starts, tags, &mut refused)?;
+        }
+        Ok(refused)
+    }
+
+    fn run_once<T>(
+        &mut self,
+        bytes: &mut [u8],
+        starts: &[usize],
+        tags: Vec<T>,
+        refused: &mut Vec<(T, KernelError)>,
+    ) -> Result<(), KernelError> {
+        let first = self.sequence.wrapping_add(1);
+        for at in starts {
+            number(bytes, *at, self.next());
+        }
+        let last = self.sequence;
+        // Only the last is acknowledged: the kernel works through a datagram in order.
+        let flags = starts.last().and_then(|at| bytes.get_mut(at + 6..at + 8));
+        if let Some([low, high]) = flags {
+            let all = u16::from_ne_bytes([*low, *high]) | NLM_F_ACK;
+            [*low, *high] = all.to_ne_bytes();
+        }
+        self.send(bytes)?;
+        let mut tags: Vec<Option<T>> = tags.into_iter().map(Some).collect();
         loop {
             self.receive()?;
             for message in Messages(&self.received) {
-                let at =
-                    usize::try_from(message.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
-                let Some(tag) = tags.get_mut(at) else {
+                let at = message.sequence.wrapping_sub(first);
+                let tag = usize::try_from(at).ok().and_then(|at| tags.get_mut(at));
+                let (Some(tag), Answer::Ack(result)) = (tag, message.answer()) else {
                     continue;
                 };
-                if let Answer::Ack(result) = message.answer() {
-                    if let (Err(error), Some(tag)) = (result, tag.take()) {
-                        refused.push((tag, error));
-                    }
-                    if at == last {
-                        return Ok(refused);
-                    }
+                if let (Err(error), Some(tag)) = (result, tag.take()) {
+                    refused.push((tag, error));
+                }
+                if message.sequence == last {
+                    return Ok(());
                 }
             }
         }
@@ -263,5 +274,55 @@ impl Socket {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::socket::setsockopt;
+
+    use super::super::route::Hops;
+    use super::*;
+
+    fn blackholes(count: u16) -> Batch<u16> {
+        let mut batch = Batch::new();
+        for at in 0..count {
+            let [high, low] = at.to_be_bytes();
+            let prefix = crate::Prefix::host([10, 0, high, low].into());
+            let route = KernelRoute {
+                hops: Hops::Blackhole,
+                source: None,
+                protocol: 80,
+            };
+            batch.push_route(
+                at,
+                &RouteKey::main(prefix),
+                &route,
+                NLM_F_CREATE | NLM_F_EXCL,
+            );
+        }
+        batch
+    }
+
+    #[test]
+    fn a_small_send_buffer_takes_more_datagrams_and_every_refusal_is_told() {
+        let test = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("run as root or under `unshare -Urnm`");
+            let mut socket = Socket::open().unwrap();
+            setsockopt(&socket.raw, sockopt::SndBuf, &1).unwrap();
+            socket.room = getsockopt(&socket.raw, sockopt::SndBuf).unwrap() - 32;
+            assert!(socket.room < 10_000);
+            assert_eq!(socket.run(&mut blackholes(1000)).unwrap().len(), 0);
+            let refused = socket.run(&mut blackholes(2000)).unwrap();
+            let exist = refused
+                .iter()
+                .all(|(_, error)| error.refusal == Refusal::Exists);
+            assert!(exist && refused.len() == 1000, "{} refused", refused.len());
+            let found = socket.dump_routes(true, 80, |count: &mut usize, _, _| *count += 1);
+            assert_eq!(found.unwrap(), 2000);
+        };
+        std::thread::spawn(test).join().unwrap();
     }
 }

@@ -44,6 +44,39 @@ fn pings(from: &OwnedFd, to: &str) -> bool {
     })
 }
 
+fn container_is_right(mac: &str) {
+    let end = &list("addr show dev eth0")[0];
+    assert_eq!(end["address"].as_str().unwrap(), mac);
+    let addresses: Vec<_> = end["addr_info"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| (&a["local"], &a["prefixlen"]))
+        .collect();
+    assert!(
+        addresses.contains(&(&"10.1.0.5".into(), &32.into())),
+        "{addresses:?}"
+    );
+    assert!(
+        addresses.contains(&(&"fd00::5".into(), &128.into())),
+        "{addresses:?}"
+    );
+    let routes = ip("route show");
+    assert!(
+        routes.contains("default via 169.254.1.1 dev eth0"),
+        "{routes}"
+    );
+    assert!(
+        routes.contains("169.254.1.1 dev eth0 scope link"),
+        "{routes}"
+    );
+    assert!(ip("-6 route show").contains("default via fe80::ecee:eeff:feee:eeee dev eth0"));
+    assert!(
+        ip("neigh show nud permanent").contains("169.254.1.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee")
+    );
+    assert_eq!(setting("ipv4/ip_forward"), "0");
+}
+
 #[test]
 fn an_attached_container_has_what_calicos_have() {
     node(|| {
@@ -72,40 +105,7 @@ fn an_attached_container_has_what_calicos_have() {
         );
 
         inside(&pod, || {
-            let end = &list("addr show dev eth0")[0];
-            assert_eq!(
-                end["address"].as_str().unwrap(),
-                attached.container_mac.to_string()
-            );
-            let addresses: Vec<_> = end["addr_info"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|a| (&a["local"], &a["prefixlen"]))
-                .collect();
-            assert!(
-                addresses.contains(&(&"10.1.0.5".into(), &32.into())),
-                "{addresses:?}"
-            );
-            assert!(
-                addresses.contains(&(&"fd00::5".into(), &128.into())),
-                "{addresses:?}"
-            );
-            let routes = ip("route show");
-            assert!(
-                routes.contains("default via 169.254.1.1 dev eth0"),
-                "{routes}"
-            );
-            assert!(
-                routes.contains("169.254.1.1 dev eth0 scope link"),
-                "{routes}"
-            );
-            assert!(ip("-6 route show").contains("default via fe80::ecee:eeff:feee:eeee dev eth0"));
-            assert!(
-                ip("neigh show nud permanent")
-                    .contains("169.254.1.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee")
-            );
-            assert_eq!(setting("ipv4/ip_forward"), "0");
+            container_is_right(&attached.container_mac.to_string())
         });
         // The node has no default route, with which its proxy ARP would be silent.
         ip("addr add 192.168.0.1/24 dev lo");

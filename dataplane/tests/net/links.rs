@@ -54,6 +54,50 @@ fn uplink() {
     ip("addr add 192.168.10.1/24 dev up0");
 }
 
+/// The tunnel is as [`tunnel`]`(3)` asks for.
+fn is_right() {
+    let link = &list("addr show dev vxlan.calico")[0];
+    let data = &link["linkinfo"]["info_data"];
+    let addresses: Vec<_> = link["addr_info"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|a| a["scope"] != "link")
+        .collect();
+    assert_eq!((&data["id"], &data["port"]), (&4096.into(), &4789.into()));
+    assert_eq!(
+        (&data["local"], &data["link"]),
+        (&"192.168.10.1".into(), &"up0".into())
+    );
+    assert_eq!(
+        (&data["learning"], &link["mtu"]),
+        (&false.into(), &1450.into())
+    );
+    assert_eq!(link["address"], "66:f9:37:c3:7e:94");
+    assert!(link["flags"].as_array().unwrap().contains(&"UP".into()));
+    assert_eq!(
+        (addresses.len(), &addresses[0]["local"]),
+        (1, &"10.1.0.1".into())
+    );
+    let neighbours = list("neigh show dev vxlan.calico nud permanent");
+    assert_eq!(neighbours.len(), 3);
+    assert!(
+        neighbours
+            .iter()
+            .any(|one| one["dst"] == "10.1.1.1" && one["lladdr"] == "66:00:00:00:00:01")
+    );
+    let fdb = std::process::Command::new("bridge")
+        .args(["fdb", "show", "dev", "vxlan.calico"])
+        .output()
+        .unwrap();
+    let fdb = String::from_utf8(fdb.stdout).unwrap();
+    assert_eq!(fdb.lines().count(), 3, "{fdb}");
+    assert!(
+        fdb.contains("66:00:00:00:00:02 dst 192.168.10.2 self permanent"),
+        "{fdb}"
+    );
+}
+
 #[test]
 fn a_tunnel_is_made_damaged_repaired_and_removed() {
     async_node(async || {
@@ -61,48 +105,6 @@ fn a_tunnel_is_made_damaged_repaired_and_removed() {
         let mut kernel = kernel();
         let report = kernel.apply(&tunnel(3)).await.unwrap();
         assert_eq!(report.failed, []);
-        let is_right = || {
-            let link = &list("addr show dev vxlan.calico")[0];
-            let data = &link["linkinfo"]["info_data"];
-            let addresses: Vec<_> = link["addr_info"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter(|a| a["scope"] != "link")
-                .collect();
-            assert_eq!((&data["id"], &data["port"]), (&4096.into(), &4789.into()));
-            assert_eq!(
-                (&data["local"], &data["link"]),
-                (&"192.168.10.1".into(), &"up0".into())
-            );
-            assert_eq!(
-                (&data["learning"], &link["mtu"]),
-                (&false.into(), &1450.into())
-            );
-            assert_eq!(link["address"], "66:f9:37:c3:7e:94");
-            assert!(link["flags"].as_array().unwrap().contains(&"UP".into()));
-            assert_eq!(
-                (addresses.len(), &addresses[0]["local"]),
-                (1, &"10.1.0.1".into())
-            );
-            let neighbours = list("neigh show dev vxlan.calico nud permanent");
-            assert_eq!(neighbours.len(), 3);
-            assert!(
-                neighbours
-                    .iter()
-                    .any(|one| one["dst"] == "10.1.1.1" && one["lladdr"] == "66:00:00:00:00:01")
-            );
-            let fdb = std::process::Command::new("bridge")
-                .args(["fdb", "show", "dev", "vxlan.calico"])
-                .output()
-                .unwrap();
-            let fdb = String::from_utf8(fdb.stdout).unwrap();
-            assert_eq!(fdb.lines().count(), 3, "{fdb}");
-            assert!(
-                fdb.contains("66:00:00:00:00:02 dst 192.168.10.2 self permanent"),
-                "{fdb}"
-            );
-        };
         is_right();
         assert_eq!(kernel.apply(&tunnel(3)).await.unwrap().changed, 0);
         assert_eq!(
@@ -142,6 +144,15 @@ fn a_tunnel_is_made_damaged_repaired_and_removed() {
                 "{damage}"
             );
         }
+    });
+}
+
+#[test]
+fn a_tunnel_is_made_again_for_a_setting_and_removed_with_its_name() {
+    async_node(async || {
+        uplink();
+        let mut kernel = kernel();
+        kernel.apply(&tunnel(3)).await.unwrap();
         // A setting that a live device cannot change.
         let mut moved = tunnel(3);
         ip("addr add 192.168.10.200/24 dev up0");

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Command;
@@ -11,7 +10,9 @@ use nix::sys::socket::{
 use ocicat_dataplane::hop::{Encapsulation, Toward, toward};
 use ocicat_dataplane::ipnetwork::IpNetwork;
 use ocicat_dataplane::linux::{LinuxDataplane, Options};
-use ocicat_dataplane::state::{Fdb, Hop, Link, LinkKind, MacAddr, Neighbour, Route, RouteKey};
+use ocicat_dataplane::state::{
+    Fdb, Hop, Link, LinkKind, LinkName, MacAddr, Neighbour, Route, RouteKey,
+};
 use ocicat_dataplane::{
     Attach as _, Attachment, Dataplane as _, LinuxAttach, Prefix, Report, State, names,
 };
@@ -90,85 +91,75 @@ impl Node {
     /// What this node's kernel should hold, with this encapsulation, for a cluster of it and another.
     pub(crate) fn state(&self, other: &Self, pools: Encapsulation) -> State {
         let mut state = State::default();
-        let (mut routes, mut neighbours, mut fdb) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let straight = |hop| Route {
-            hops: vec![hop],
-            source: None,
-        };
         for v4 in [true, false] {
+            let pod = Hop::Link(names::pod_link("default", "web"));
+            route(&mut state, Prefix::host(self.pod_address(v4)), pod);
+            route(&mut state, self.block(v4), Hop::Blackhole);
             let remote = other.own(v4).ip();
-            let tunnel = name(if v4 {
-                names::VXLAN_LINK
-            } else {
-                names::VXLAN_LINK_V6
-            });
-            let pod = names::pod_link("default", "web");
-            routes.insert(
-                RouteKey::main(Prefix::host(self.pod_address(v4))),
-                straight(Hop::Link(pod)),
-            );
-            routes.insert(RouteKey::main(self.block(v4)), straight(Hop::Blackhole));
-            let hop = match toward(pools, &[self.own(v4)], remote) {
-                Toward::Vxlan => {
-                    let link = Link {
-                        kind: LinkKind::Vxlan {
-                            vni: names::VXLAN_VNI,
-                            port: names::VXLAN_PORT,
-                            local: self.own(v4).ip(),
-                            parent: Some(name("up0")),
-                            mac: self.mac(v4),
-                        },
-                        mtu: 1430,
-                        addresses: [IpNetwork::from(self.vtep(v4))].into(),
-                    };
-                    state.links.insert(tunnel.clone(), Arc::new(link));
-                    let neighbour = Neighbour {
-                        link: tunnel.clone(),
-                        address: other.vtep(v4),
-                    };
-                    neighbours.insert(neighbour, other.mac(v4));
-                    let vtep = RouteKey::main(Prefix::host(other.vtep(v4)));
-                    routes.insert(vtep, straight(Hop::Link(tunnel.clone())));
-                    fdb.insert(
-                        Fdb {
-                            link: tunnel.clone(),
-                            mac: other.mac(v4),
-                        },
-                        remote,
-                    );
-                    Hop::Via {
-                        gateway: other.vtep(v4),
-                        link: Some(tunnel),
-                        onlink: true,
-                    }
-                }
-                Toward::Ipip => {
-                    let link = Link {
-                        kind: LinkKind::Ipip,
-                        mtu: 1480,
-                        addresses: [IpNetwork::from(self.vtep(v4))].into(),
-                    };
-                    let tunnel = name(names::IPIP_LINK);
-                    state.links.insert(tunnel.clone(), Arc::new(link));
-                    Hop::Via {
-                        gateway: remote,
-                        link: Some(tunnel),
-                        onlink: true,
-                    }
-                }
-                _ => Hop::Via {
-                    gateway: remote,
-                    link: Some(name("up0")),
-                    onlink: true,
-                },
+            let (gateway, link) = match toward(pools, &[self.own(v4)], remote) {
+                Toward::Vxlan => (other.vtep(v4), self.vxlan(other, v4, &mut state)),
+                Toward::Ipip => (remote, self.ipip(&mut state)),
+                _ => (remote, name("up0")),
             };
-            routes.insert(RouteKey::main(other.block(v4)), straight(hop));
+            let hop = Hop::Via {
+                gateway,
+                link: Some(link),
+                onlink: true,
+            };
+            route(&mut state, other.block(v4), hop);
         }
-        state.routes = Arc::new(routes);
-        state.neighbours = Arc::new(neighbours);
-        state.fdb = Arc::new(fdb);
         state
+    }
+
+    fn vxlan(&self, other: &Self, v4: bool, state: &mut State) -> LinkName {
+        let tunnel = name(if v4 {
+            names::VXLAN_LINK
+        } else {
+            names::VXLAN_LINK_V6
+        });
+        let kind = LinkKind::Vxlan {
+            vni: names::VXLAN_VNI,
+            port: names::VXLAN_PORT,
+            local: self.own(v4).ip(),
+            parent: Some(name("up0")),
+            mac: self.mac(v4),
+        };
+        let addresses = [IpNetwork::from(self.vtep(v4))].into();
+        state.links.insert(
+            tunnel.clone(),
+            Arc::new(Link {
+                kind,
+                mtu: 1430,
+                addresses,
+            }),
+        );
+        let (link, mac) = (tunnel.clone(), other.mac(v4));
+        let neighbour = Neighbour {
+            link: link.clone(),
+            address: other.vtep(v4),
+        };
+        Arc::make_mut(&mut state.neighbours).insert(neighbour, mac);
+        Arc::make_mut(&mut state.fdb).insert(
+            Fdb {
+                link: link.clone(),
+                mac,
+            },
+            other.own(v4).ip(),
+        );
+        route(state, Prefix::host(other.vtep(v4)), Hop::Link(link));
+        tunnel
+    }
+
+    fn ipip(&self, state: &mut State) -> LinkName {
+        let tunnel = name(names::IPIP_LINK);
+        let addresses = [IpNetwork::from(self.vtep(true))].into();
+        let link = Link {
+            kind: LinkKind::Ipip,
+            mtu: 1480,
+            addresses,
+        };
+        state.links.insert(tunnel.clone(), Arc::new(link));
+        tunnel
     }
 
     pub(crate) fn kernel(&self) -> LinuxDataplane {
@@ -243,7 +234,7 @@ pub(crate) struct Packet {
     pub(crate) destination: Ipv4Addr,
     /// Of a UDP datagram to the port of VXLAN, the network identifier.
     pub(crate) vni: Option<u32>,
-    pub(crate) inner: Option<Box<Packet>>,
+    pub(crate) inner: Option<Box<Self>>,
 }
 
 impl Packet {
@@ -269,6 +260,14 @@ impl Packet {
             inner: inner.map(Box::new),
         })
     }
+}
+
+fn route(state: &mut State, prefix: Prefix, hop: Hop) {
+    let route = Route {
+        hops: vec![hop],
+        source: None,
+    };
+    Arc::make_mut(&mut state.routes).insert(RouteKey::main(prefix), route);
 }
 
 /// Two nodes, joined by a link `up0`.

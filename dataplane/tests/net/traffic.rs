@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,28 +153,24 @@ fn packets_to_a_free_address_of_a_local_block_do_not_leave() {
     });
 }
 
+/// A pod, which lives as long as its namespace is held.
+fn attach(id: &str, address: &str) -> Arc<OwnedFd> {
+    let link = names::pod_link("default", id);
+    let pod = container();
+    let wanted = Attachment::new(Arc::clone(&pod), name("eth0"), link, format!("{id}/eth0"));
+    let wanted = wanted.addresses([address.parse().unwrap()]);
+    LinuxAttach::new().attach(&wanted).unwrap();
+    pod
+}
+
 #[test]
 fn connections_of_an_address_that_leaves_are_forgotten() {
     async_node(async || {
         // Connections are tracked where a rule asks about them.
         let rules = "table inet t { chain c { type filter hook output priority 0; ct state new counter; }; }";
         assert!(Command::new("nft").arg(rules).status().unwrap().success());
-        let (pod, other) = (container(), container());
         let addresses = ["10.1.0.5", "10.1.0.6"];
-        for (pod, (id, address)) in [&pod, &other]
-            .into_iter()
-            .zip([("web", addresses[0]), ("db", addresses[1])])
-        {
-            let wanted = Attachment::new(
-                Arc::clone(pod),
-                name("eth0"),
-                names::pod_link("default", id),
-                "one/eth0",
-            );
-            LinuxAttach::new()
-                .attach(&wanted.addresses([address.parse().unwrap()]))
-                .unwrap();
-        }
+        let _pods = [attach("web", addresses[0]), attach("db", addresses[1])];
         ip("addr add 192.168.0.1/24 dev lo");
         let socket = UdpSocket::bind("192.168.0.1:0").unwrap();
         socket
