@@ -28,7 +28,8 @@ const ATTEMPTS: u32 = 100;
 ///
 /// It remembers the blocks of the hosts that it served, so that an address usually costs two writes and no read;
 /// what is remembered wrongly is found out by the write, and read again. Several allocators, in one process or on
-/// many hosts, may work on one store. For many pods at once [`assign_many`](Self::assign_many) writes each block once.
+/// many hosts, may work on one store. For many pods at once [`assign_many`](Self::assign_many) writes each block once;
+/// calls for one host that overlap are correct, and slower, since each of them reads the host's blocks.
 ///
 /// The order of writes is always the handle first, then the block, and a count too many is taken back: whatever
 /// happens in between, no address is held that the release of its handle does not find.
