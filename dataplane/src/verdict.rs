@@ -1,4 +1,4 @@
-//! What becomes of a packet under a [`State`], decided without a kernel: for fake kernels, what-if questions, and to
+//! What becomes of a packet under a [`State`](crate::State), decided without a kernel: for fake kernels, what-if questions, and to
 //! compare with real kernels.
 
 use std::net::IpAddr;

@@ -14,7 +14,7 @@ use ocicat_dataplane::state::{
 use crate::lab::*;
 use crate::wire::{End, forwarding};
 
-/// Packets a second of a flow that has no answers, so that each walks the policy.
+/// Packets a second of a flow that has no answers, so that each walks the policy. `OCNFT_RATE` sets another rate.
 const RATE: u32 = 2_000;
 /// How long each kind of update goes on.
 const EACH: Duration = Duration::from_millis(400);
@@ -236,12 +236,13 @@ impl Drop for StopOnDrop<'_> {
 
 fn send(stop: &AtomicBool) {
     let socket = UdpSocket::bind("10.65.0.2:0").unwrap();
+    let rate = std::env::var("OCNFT_RATE").map_or(RATE, |text| text.parse().unwrap());
     let start = Instant::now();
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
         socket.send_to(b"x", "10.65.0.3:5000").unwrap();
         sent += 1;
-        let due = start + Duration::from_secs(1) * sent / RATE;
+        let due = start + Duration::from_secs(1) * sent / rate;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 }
