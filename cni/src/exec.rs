@@ -1,9 +1,11 @@
 //! Running a plugin's program: shared by delegation and by the runtime side.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,6 +21,8 @@ pub struct Invocation {
     pub variables: BTreeMap<&'static str, String>,
     /// The network configuration.
     pub stdin: Vec<u8>,
+    /// How long the program may take. `None`: for ever.
+    pub timeout: Option<Duration>,
 }
 
 /// How a plugin's program is run: the hook for running it elsewhere, such as in other namespaces.
@@ -75,7 +79,8 @@ impl Invocation {
     /// can hold it open.
     ///
     /// # Errors
-    /// When the command could not be started, or its output could not be read.
+    /// When the command could not be started, or its output could not be read; [`io::ErrorKind::TimedOut`] when it took longer
+    /// than the timeout, and was killed.
     pub fn run(&self, mut command: std::process::Command) -> io::Result<Output> {
         command
             .envs(&self.variables)
@@ -83,18 +88,52 @@ impl Invocation {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = start(&mut command)?;
-        let Some(mut stdin) = child.stdin.take() else {
-            return child.wait_with_output();
-        };
-        std::thread::scope(|scope| {
-            // Beside the reading: a plugin that prints before it has read all must not block on a full pipe.
-            scope.spawn(move || {
-                // A plugin need not read its configuration; what it answers says whether it minded.
-                let _ = stdin.write_all(&self.stdin);
-            });
-            child.wait_with_output()
-        })
+        if let Some(mut stdin) = child.stdin.take() {
+            let bytes = self.stdin.clone();
+            // Beside the reading: a plugin that prints before it has read all must not block on a full pipe. It need not
+            // read its configuration at all; what it answers says whether it minded.
+            std::thread::spawn(move || stdin.write_all(&bytes));
+        }
+        match self.timeout {
+            None => child.wait_with_output(),
+            Some(timeout) => wait(child, timeout),
+        }
     }
+}
+
+/// Collects the output until the deadline, then kills. The readers own their pipes, so that a child of the child that keeps
+/// one open does not keep the caller.
+fn wait(mut child: Child, timeout: Duration) -> io::Result<Output> {
+    let until = Instant::now() + timeout;
+    let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
+    let collect = |from: Receiver<io::Result<Vec<u8>>>| {
+        let left = until.saturating_duration_since(Instant::now());
+        from.recv_timeout(left)
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    };
+    match collect(stdout).and_then(|stdout| Ok((stdout, collect(stderr)?))) {
+        Ok((stdout, stderr)) => Ok(Output {
+            status: child.wait()?,
+            stdout,
+            stderr,
+        }),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
+fn read(pipe: Option<impl Read + Send + 'static>) -> Receiver<io::Result<Vec<u8>>> {
+    let (done, result) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes));
+        // Nobody listens any more when the deadline has passed.
+        let _ = done.send(read.map(|_| bytes));
+    });
+    result
 }
 
 fn start(command: &mut std::process::Command) -> io::Result<Child> {
@@ -106,7 +145,7 @@ fn start(command: &mut std::process::Command) -> io::Result<Child> {
                 if error.kind() == io::ErrorKind::ExecutableFileBusy && attempt < ATTEMPTS =>
             {
                 attempt += 1;
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(5));
             }
             outcome => return outcome,
         }

@@ -247,6 +247,8 @@ fn delegate(
             folders,
         ),
         stdin: network.raw.to_string().into_bytes(),
+        // The runtime that called this plugin has its own idea of how long all of it may take.
+        timeout: None,
     };
     let output = Direct
         .exec(&invocation)

@@ -18,6 +18,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -41,6 +42,7 @@ pub struct Runtime {
     folders: Vec<PathBuf>,
     cache: Cache,
     exec: Arc<dyn Exec>,
+    timeout: Option<Duration>,
 }
 
 /// One interface of one container, to be attached to a network.
@@ -108,6 +110,7 @@ impl Runtime {
             folders,
             cache: Cache::new(cache.into()),
             exec: Arc::new(Direct),
+            timeout: Some(Duration::from_secs(120)),
         }
     }
 
@@ -115,6 +118,14 @@ impl Runtime {
     #[must_use]
     pub fn exec(mut self, exec: impl Exec + 'static) -> Self {
         self.exec = Arc::new(exec);
+        self
+    }
+
+    /// The same with another time that each run of a program may take; then it is killed, and the call fails. Default: 2 minutes,
+    /// as long as kubelet waits for a pod's sandbox. `None`: for ever.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -353,6 +364,7 @@ impl Runtime {
             program,
             variables,
             stdin: config.to_string().into_bytes(),
+            timeout: self.timeout,
         };
         let output = self
             .exec

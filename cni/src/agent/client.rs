@@ -230,9 +230,9 @@ fn exchange(
     netns: Option<BorrowedFd<'_>>,
     until: Instant,
 ) -> io::Result<Option<Vec<u8>>> {
-    let sent = fd::send(stream.as_fd(), frame, netns)?;
     // An agent that refuses the caller answers without reading: its word counts more than the broken pipe.
-    let written = stream.write_all(frame.get(sent..).unwrap_or_default());
+    let written = fd::send(stream.as_fd(), frame, netns)
+        .and_then(|sent| stream.write_all(frame.get(sent..).unwrap_or_default()));
     let mut header = [0; wire::HEADER];
     if let Err(error) = read_exact_until(&mut stream, &mut header, until) {
         return Err(written.err().unwrap_or(error));

@@ -319,3 +319,28 @@ fn a_real_process_and_one_that_fails_without_an_answer() {
             .contains("absent")
     );
 }
+
+#[test]
+fn a_program_that_hangs_is_killed() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("first");
+    // The child of the program keeps the pipes open, as a plugin's plugin would.
+    std::fs::write(
+        &program,
+        "#!/bin/sh\n[ \"$CNI_COMMAND\" = DEL ] && exit 0\nsleep 20\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let runtime = Runtime::new([folder.path()], folder.path().join("cache"))
+        .timeout(Some(Duration::from_millis(300)));
+    let list = Conflist::parse(br#"{"cniVersion":"1.0.0","name":"n","type":"first"}"#).unwrap();
+    let start = std::time::Instant::now();
+    match runtime.add(&list, &pod("a")).unwrap_err() {
+        RuntimeError::Exec { source, .. } => {
+            assert_eq!(source.kind(), std::io::ErrorKind::TimedOut)
+        }
+        other => panic!("{other}"),
+    }
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
