@@ -1,13 +1,14 @@
 //! What the graph costs on one node of a large cluster. Run it with `--release`; an argument scales the cluster.
 //!
 //! 5,000 endpoints, 150 of them on this node, 1,000 policies in 50 namespaces: the time of a full start, of a pod's
-//! new label and of a policy's edit, each with the flush that follows, and the memory that the process ends with.
+//! new label and of a policy's edit, each with the flush that follows, and the memory of the process; then what may
+//! pass between this node's pods.
 
 use std::time::{Duration, Instant};
 
 use ocicat_dataplane::State;
 use ocicat_datastore::Object;
-use ocicat_policy::{Graph, Update};
+use ocicat_policy::{Flow, Graph, Model, Update, reach};
 use serde_json::{Value, json};
 
 const NAMESPACES: usize = 50;
@@ -75,11 +76,28 @@ fn main() -> Result<(), Failure> {
     node.time("policy edit", |i| policy(i % policies, 1000 + i as u16))?;
     let status = std::fs::read_to_string("/proc/self/status")?;
     if let Some(line) = status.lines().find(|line| line.starts_with("VmRSS")) {
-        println!(
-            "memory             {}",
-            line.trim_start_matches("VmRSS:").trim()
-        );
+        let memory = line.trim_start_matches("VmRSS:").trim();
+        println!("memory             {memory}");
     }
+    questions(here, policies)
+}
+
+/// Every pair of the node's pods, and one flow, in a model with all policies.
+fn questions(here: usize, policies: usize) -> Result<(), Failure> {
+    let mut model = Model::new();
+    for update in cluster(here, here, policies)? {
+        model.update(update);
+    }
+    let start = Instant::now();
+    let matrix = reach(&model, &[]);
+    let (open, possible) = (matrix.open(), matrix.possible());
+    let time = start.elapsed();
+    println!("reach              {time:?}: {open} of {possible} pairs");
+    let (from, to) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let start = Instant::now();
+    let trace = model.evaluate(&Flow::tcp(from, to, 443));
+    let time = start.elapsed();
+    println!("one flow           {time:?}: {}", trace.verdict());
     Ok(())
 }
 
