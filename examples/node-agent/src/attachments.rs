@@ -187,7 +187,7 @@ impl Attachments {
         }) {
             // A new container of the same pod with a fixed address: the old one's hold on it ends here.
             if let Some(container) = &old.spec.container_id {
-                self.release(&crate::pod::handle(&pod.network, container))
+                self.release(&crate::pod::handle(&pod.network, container, &pod.interface))
                     .await?;
             }
         }
