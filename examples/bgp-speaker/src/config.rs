@@ -40,6 +40,9 @@ pub struct Config {
     /// How many equally good paths are used. Default 1.
     #[serde(default = "one")]
     pub max_paths: u8,
+    /// Where `ocicat-bgpd status` and its like ask. Default /run/ocicat/bgpd.sock.
+    #[serde(default = "socket")]
+    pub socket: PathBuf,
     /// What becomes of the best routes.
     #[serde(default)]
     pub kernel: Kernel,
@@ -71,7 +74,7 @@ impl Default for Kernel {
 }
 
 /// A neighbour, or with `prefix` any number of them.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     /// The neighbour's address.
@@ -128,7 +131,7 @@ pub struct Peer {
 }
 
 /// A password in the configuration; it is not printed.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -139,7 +142,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The restart time that a neighbour is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart(pub Option<u16>);
 
 impl Default for Restart {
@@ -166,6 +169,13 @@ impl<'de> Deserialize<'de> for Restart {
 
 const fn port() -> u16 {
     179
+}
+
+/// Where the control socket is by default.
+pub const SOCKET: &str = "/run/ocicat/bgpd.sock";
+
+fn socket() -> PathBuf {
+    SOCKET.into()
 }
 
 const fn protocol() -> u8 {

@@ -2,5 +2,6 @@
 //! for, the best routes in the kernel.
 
 pub mod config;
+pub mod control;
 pub mod kernel;
 pub mod run;
