@@ -21,8 +21,10 @@ use crate::{ApplyError, Dataplane, KernelError, OpenError, Refusal, Report, Stat
 /// It reads the kernel once and then knows it: our own changes and the kernel's notices keep what it knows true. Its
 /// first `apply` adopts what is there already; an agent that was restarted with the same state changes nothing.
 ///
-/// Waiting for changes needs a tokio runtime with I/O; everything else does not. Netlink is answered at once, so
-/// nothing here blocks for longer than the kernel works; after each datagram of routes other tasks get a turn.
+/// What others change is heard by `changed` alone: whoever does not wait there calls
+/// [`invalidate`](Dataplane::invalidate) from time to time. Waiting needs a tokio runtime with I/O; everything else does
+/// not. Netlink is answered at once, so nothing here blocks for longer than the kernel works; after each datagram of
+/// routes other tasks get a turn.
 pub struct LinuxDataplane {
     options: Options,
     socket: Socket,

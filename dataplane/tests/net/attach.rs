@@ -136,6 +136,28 @@ fn two_containers_reach_each_other_over_both_families() {
 }
 
 #[test]
+fn a_second_link_of_a_container_leaves_the_firsts_routes() {
+    node(|| {
+        let pod = container();
+        let first = attachment(&pod, "one", &["10.1.0.5", "fd00::5"]);
+        let mut second = attachment(&pod, "one", &["10.1.0.6", "fd00::6"]);
+        second.container_link = name("net1");
+        second.host_link = names::container_link("k8s-pod-network", "one", "net1");
+        second.alias = names::alias("one", "net1");
+        let kernel = LinuxAttach::new();
+        for wanted in [&first, &second] {
+            kernel.attach(wanted).unwrap();
+        }
+        for wanted in [&first, &second] {
+            assert_eq!(kernel.check(wanted).unwrap(), []);
+        }
+        let (host_link, alias) = (second.host_link, second.alias);
+        assert_eq!(kernel.detach(&Detachment { host_link, alias }), Ok(true));
+        assert_eq!(kernel.check(&first).unwrap(), []);
+    });
+}
+
+#[test]
 fn attaching_twice_changes_nothing_and_detaching_twice_neither() {
     node(|| {
         let pod = container();

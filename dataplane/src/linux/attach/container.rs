@@ -81,7 +81,7 @@ pub(super) fn configure(
     }
     for v4 in [true, false] {
         if attachment.has_family(v4) {
-            gateway(&mut batch, end.index, v4);
+            gateway(&mut batch, attachment, end.index, v4);
         }
     }
     run_all(&mut socket, &mut batch)?;
@@ -90,9 +90,9 @@ pub(super) fn configure(
 
 /// The neighbour entry, the route to the gateway and the default route. The entry is permanent: the node's proxy ARP
 /// answers for the gateway only where the node itself has a route to it by another link, such as a default route.
-fn gateway(batch: &mut Batch<&'static str>, end: u32, v4: bool) {
+fn gateway(batch: &mut Batch<&'static str>, attachment: &Attachment, end: u32, v4: bool) {
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    let (address, routes) = routes(end, v4);
+    let (address, routes) = routes(attachment, end, v4);
     let entry = neighbour::new(end, address, names::HOST_MAC);
     batch.push(
         "the container's gateway could not be made a neighbour",
@@ -109,7 +109,15 @@ fn gateway(batch: &mut Batch<&'static str>, end: u32, v4: bool) {
     }
 }
 
-fn routes(end: u32, v4: bool) -> (IpAddr, [(RouteKey, KernelRoute); 2]) {
+/// The route to the gateway and the default route. A container's further links have routes of a higher metric, so that
+/// neither making nor removing one of them touches the routes by `eth0`.
+fn routes(attachment: &Attachment, end: u32, v4: bool) -> (IpAddr, [(RouteKey, KernelRoute); 2]) {
+    let metric = match (attachment.container_link.as_str(), v4) {
+        ("eth0", _) => 0,
+        (_, true) => 100 + end,
+        // IPv6 reads 0 as 1024.
+        (_, false) => 2048 + end,
+    };
     let (address, all) = if v4 {
         (IpAddr::V4(names::GATEWAY_V4), IpAddr::V4([0; 4].into()))
     } else {
@@ -125,14 +133,12 @@ fn routes(end: u32, v4: bool) -> (IpAddr, [(RouteKey, KernelRoute); 2]) {
         protocol: BOOT,
     };
     let everything = Prefix::containing(all, 0).unwrap_or_else(|_| Prefix::host(all));
-    let on_link = RouteKey::main(Prefix::host(address));
-    (
-        address,
-        [
-            (on_link, by(None)),
-            (RouteKey::main(everything), by(Some(address))),
-        ],
-    )
+    let key = |prefix| RouteKey {
+        metric,
+        ..RouteKey::main(prefix)
+    };
+    let on_link = (key(Prefix::host(address)), by(None));
+    (address, [on_link, (key(everything), by(Some(address)))])
 }
 
 /// The settings of the container's side that are no netlink.
@@ -248,7 +254,7 @@ fn compare_gateways(
         if !attachment.has_family(v4) {
             continue;
         }
-        let (gateway, wanted) = routes(end, v4);
+        let (gateway, wanted) = routes(attachment, end, v4);
         let routes = socket
             .dump_routes(v4, 0, |all: &mut Vec<_>, key, route| all.push((key, route)))
             .map_err(unread)?;
