@@ -2,13 +2,17 @@
 
 mod backend;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod feed;
 #[cfg(feature = "follow")]
 mod follow;
 #[cfg(feature = "ipam")]
 pub mod ipam;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "etcd", feature = "testing"))]
+mod join;
+#[cfg(any(feature = "etcd", feature = "sqlite"))]
 mod layout;
 #[cfg(feature = "memory")]
 mod memory;
@@ -26,6 +30,8 @@ pub mod validate;
 
 pub use backend::{Backend, Change, Listing, Op, Watch};
 pub use error::StoreError;
+#[cfg(feature = "etcd")]
+pub use etcd::{Etcd, EtcdOptions};
 #[cfg(feature = "follow")]
 pub use follow::{Follow, follow, follow_scopes};
 #[cfg(feature = "memory")]

@@ -187,7 +187,8 @@ impl Object {
     /// The object of a JSON value with `apiVersion`, `kind` and `metadata.name`, as in a manifest.
     ///
     /// The names of IPAM records are made from their content, whatever `metadata.name` says.
-    /// `metadata.resourceVersion` is taken as the revision where it is a number, and removed.
+    /// `metadata.resourceVersion` is taken as the revision where it is a number, and removed. Values of labels and
+    /// annotations that YAML takes for bools or numbers become the texts that were meant.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] that names the field that is missing or wrong.
@@ -217,6 +218,11 @@ impl Object {
             _ => None,
         };
         let revision = take_version(&mut value);
+        for field in ["/metadata/labels", "/metadata/annotations"] {
+            if let Some(Value::Object(texts)) = value.pointer_mut(field) {
+                texts.values_mut().for_each(as_text);
+            }
+        }
         let mut object = Self {
             kind,
             namespace,
@@ -315,6 +321,12 @@ impl Object {
             Some(namespace) => metadata.insert("namespace".to_owned(), namespace.clone().into()),
             None => metadata.remove("namespace"),
         };
+    }
+}
+
+fn as_text(value: &mut Value) {
+    if matches!(value, Value::Bool(_) | Value::Number(_)) {
+        *value = Value::String(value.to_string());
     }
 }
 

@@ -11,7 +11,8 @@ use crate::error::StoreError;
 /// |---|---|---|
 /// | `memory:` | a new one in memory, which nobody else sees | `memory` |
 /// | `sqlite:PATH` | a file; `?durable=false`, `?keep=REVISIONS`, `?prefix=/KEYS` | `sqlite` |
-/// | `etcd:...`, `kubernetes:...` | refused so far | |
+/// | `etcd:URL,URL` | an etcd cluster; `?ca=FILE&cert=FILE&key=FILE`, `?user=NAME&password-file=FILE`, `?prefix=/KEYS` | `etcd` |
+/// | `kubernetes:...` | refused so far | |
 ///
 /// # Errors
 /// [`StoreError::Open`] when the URL is wrong, the feature is not built in, or the store cannot be opened.
@@ -20,7 +21,8 @@ pub fn open(url: &str) -> Result<Arc<dyn Backend>, StoreError> {
     match scheme {
         "memory" if rest.is_empty() => memory(url),
         "sqlite" => sqlite(url, rest),
-        "etcd" | "kubernetes" => Err(refused(url, "this datastore is not supported yet")),
+        "etcd" => etcd(url, rest),
+        "kubernetes" => Err(refused(url, "this datastore is not supported yet")),
         _ => Err(refused(
             url,
             "is no datastore: memory:, sqlite:PATH, etcd:URLS or kubernetes:",
@@ -49,6 +51,46 @@ fn memory(_url: &str) -> Result<Arc<dyn Backend>, StoreError> {
 #[cfg(not(feature = "memory"))]
 fn memory(url: &str) -> Result<Arc<dyn Backend>, StoreError> {
     Err(refused(url, "the memory datastore is not built in"))
+}
+
+/// Name and value of each parameter.
+#[cfg(any(feature = "etcd", feature = "sqlite"))]
+fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let stated = text.split('&').filter(|parameter| !parameter.is_empty());
+    stated.map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+}
+
+#[cfg(feature = "etcd")]
+fn etcd(url: &str, rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    let (endpoints, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let endpoints = endpoints.split(',').filter(|endpoint| !endpoint.is_empty());
+    let mut options = crate::etcd::EtcdOptions::new(endpoints);
+    let (mut certificate, mut key, mut user, mut password) = (None, None, None, None);
+    for (name, value) in self::parameters(parameters) {
+        match name {
+            "ca" => options.ca = Some(value.into()),
+            "cert" => certificate = Some(value.into()),
+            "key" => key = Some(value.into()),
+            "user" => user = Some(value.to_owned()),
+            "password-file" => password = Some(value.into()),
+            "prefix" => value.clone_into(&mut options.prefix),
+            _ => return Err(refused(url, format!("there is no parameter {name}"))),
+        }
+    }
+    if certificate.is_some() != key.is_some() {
+        return Err(refused(url, "cert and key go together"));
+    }
+    if user.is_some() != password.is_some() {
+        return Err(refused(url, "user and password-file go together"));
+    }
+    options.identity = certificate.zip(key);
+    options.user = user.zip(password);
+    Ok(Arc::new(crate::etcd::Etcd::new(options)?))
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd(url: &str, _rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    Err(refused(url, "the etcd datastore is not built in"))
 }
 
 #[cfg(feature = "sqlite")]
@@ -100,8 +142,20 @@ mod tests {
     fn urls_that_name_no_store() {
         assert!(reason("").contains("is no datastore"));
         assert!(reason("redis:x").contains("is no datastore"));
-        assert!(reason("etcd:http://127.0.0.1:2379?password=x").contains("not supported yet"));
-        assert!(!reason("etcd:http://127.0.0.1:2379?password=x").contains("password"));
+        assert!(reason("kubernetes:").contains("not supported yet"));
+        assert!(!reason("kubernetes:x?password=secret").contains("secret"));
+    }
+
+    #[cfg(feature = "etcd")]
+    #[test]
+    fn etcd_parameters() {
+        assert!(reason("etcd:").contains("no endpoints"));
+        assert!(reason("etcd:https://a:2379?cert=x").contains("go together"));
+        assert!(reason("etcd:https://a:2379?password=secret").contains("no parameter password"));
+        assert!(!reason("etcd:https://a:2379?password=secret").contains("secret"));
+        assert!(reason("etcd:https://a:2379?prefix=x").contains("slash"));
+        let good = "etcd:https://a:2379,b:2379?ca=a&cert=b&key=c&user=u&password-file=p";
+        assert!(open(good).is_ok());
     }
 
     #[cfg(feature = "sqlite")]

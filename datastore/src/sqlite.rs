@@ -185,7 +185,9 @@ impl Shared {
     fn prepare(&self, op: Op) -> Result<(Write, Prepared), StoreError> {
         let key = op.key();
         let path = self.layout.path(&key)?;
-        let (expected, object) = match op {
+        let mut write: fn(String, String, Revision) -> Write =
+            |path, value, _| Write::Put { path, value };
+        let mut object = match op {
             Op::Delete { revision, .. } => {
                 let expected = revision.unwrap_or_default();
                 let write = Write::Delete {
@@ -201,24 +203,24 @@ impl Shared {
                     },
                 ));
             }
-            Op::Create(object) => (None, object),
-            Op::Update(object) => (Some(object.revision), object),
-            Op::Put(object) => (Some(Revision::NONE), object),
+            Op::Create(object) => {
+                write = |path, value, _| Write::Create { path, value };
+                object
+            }
+            Op::Update(object) => {
+                write = |path, value, expected| Write::Update {
+                    path,
+                    value,
+                    expected,
+                };
+                object
+            }
+            Op::Put(object) => object,
         };
-        let mut object = object;
         take_version(&mut object.value);
         object.stamp();
-        let value = layout::stored(&object);
-        let write = match expected {
-            None => Write::Create { path, value },
-            Some(Revision::NONE) => Write::Put { path, value },
-            Some(expected) => Write::Update {
-                path,
-                value,
-                expected,
-            },
-        };
-        let expected = expected.unwrap_or_default();
+        let expected = object.revision;
+        let write = write(path, layout::stored(&object), expected);
         Ok((
             write,
             Prepared {

@@ -80,7 +80,9 @@ pub(super) fn configuration(problems: &mut Problems, configuration: &BgpConfigur
             &spec.service_load_balancer_ips,
         ),
     ] {
-        for (index, range) in ranges.iter().enumerate() {
+        // Calico takes an entry without a range for none.
+        let stated = |range: &&crate::model::ServiceRange| !range.cidr.is_empty();
+        for (index, range) in ranges.iter().enumerate().filter(|(_, range)| stated(range)) {
             value::cidr(problems, &format!("{field}[{index}].cidr"), &range.cidr);
         }
     }

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::{Kit, Outcome, all, check, object, one, refused, set, set_in, told};
+use super::{Kit, Outcome, check, object, one, refused, set, set_in, told};
 use crate::backend::{Backend, Op};
 use crate::error::StoreError;
+use crate::join;
 use crate::model::Kind;
 use crate::object::{Key, Object, Revision};
 
@@ -25,7 +26,12 @@ pub(super) async fn create(kit: &Kit<'_>) -> Outcome {
     check(found.as_ref() == Some(&made), || {
         format!("made {made:?}, found {found:?}")
     })?;
-    let again = kit.one(Op::Create(set("kit-create", &[]))).await;
+    // The revision of what is created does not matter.
+    let again = Object {
+        revision: made.revision,
+        ..set("kit-create", &[])
+    };
+    let again = kit.one(Op::Create(again)).await;
     refused("create again", again, |error| {
         *error == StoreError::Exists { key: key.clone() }
     })?;
@@ -272,7 +278,7 @@ pub(super) async fn compare_and_swap(kit: &Kit<'_>) -> Outcome {
         };
         clients.push(Box::pin(count_up(store, &key, STEPS)));
     }
-    for outcome in all(clients).await {
+    for outcome in join::all(clients).await {
         outcome?;
     }
     let found = kit.found(&key).await?.ok_or("the counter is gone")?;
