@@ -6,6 +6,8 @@
 //! new set that has elements makes a transaction of its own, and so does deleting one.
 
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -147,3 +147,79 @@ fn middle(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::statement::{Rule, Statement};
+
+    fn chain(rules: &[u32]) -> Arc<Chain> {
+        let rule = |bits: &u32| Rule::new(vec![Statement::Marked(*bits)], "");
+        Arc::new(Chain {
+            name: "c".into(),
+            hook: None,
+            rules: rules.iter().map(rule).collect(),
+        })
+    }
+
+    /// Does the operations to a list of rules, as the kernel would.
+    fn execute(have: &KnownChain, ops: &[Op]) -> Vec<u64> {
+        let handles = have.handles.clone().unwrap_or_default();
+        let hashes = have.rules.iter().map(|hash| hash.unwrap_or(0));
+        let mut rules: Vec<(u64, u64)> = handles.into_iter().zip(hashes).collect();
+        for op in ops {
+            match op {
+                Op::Flush(_) => rules.clear(),
+                Op::DelRule { handle, .. } => rules.retain(|(one, _)| one != handle),
+                Op::NewRule {
+                    chain,
+                    rule,
+                    before,
+                } => {
+                    let at = before.map_or(rules.len(), |before| {
+                        rules.iter().position(|(one, _)| *one == before).unwrap()
+                    });
+                    rules.insert(at, (u64::MAX, chain.rules[*rule].hash));
+                }
+                other => panic!("{other}"),
+            }
+        }
+        rules.into_iter().map(|(_, hash)| hash).collect()
+    }
+
+    #[test]
+    fn every_list_becomes_every_other_with_what_is_common_kept() {
+        let lists: Vec<Vec<u32>> = (0..243_u32)
+            .map(|n| {
+                (0..5)
+                    .map(|at| n / 3_u32.pow(at) % 3)
+                    .filter(|rule| *rule > 0)
+                    .collect()
+            })
+            .collect();
+        for old in lists.iter().step_by(3) {
+            for new in &lists {
+                let (was, want) = (chain(old), chain(new));
+                let have = KnownChain {
+                    rules: was.rules.iter().map(|rule| Some(rule.hash)).collect(),
+                    handles: Some((1..).take(old.len()).collect()),
+                    ..KnownChain::default()
+                };
+                let mut ops = Vec::new();
+                change(&want, &have, &mut ops);
+                let expected: Vec<u64> = want.rules.iter().map(|rule| rule.hash).collect();
+                assert_eq!(execute(&have, &ops), expected, "{old:?} to {new:?}");
+                assert_eq!(ops.is_empty(), old == new);
+                let blind = KnownChain {
+                    handles: None,
+                    ..have.clone()
+                };
+                if !needs_handles(&have, &want) {
+                    let mut same = Vec::new();
+                    change(&want, &blind, &mut same);
+                    assert_eq!(same, ops, "{old:?} to {new:?} needs no numbers");
+                }
+            }
+        }
+    }
+}
