@@ -65,31 +65,7 @@ impl Kernel {
                 chain,
                 rule,
                 before,
-            } => {
-                for statement in &chain.rules[*rule].statements {
-                    if let Statement::In { set, .. } = statement {
-                        assert!(self.sets.contains_key(set), "{op} looks into {set}");
-                        let filled = !self.sets[set].is_empty() && self.fresh.contains(set);
-                        let live = self.live.contains(&chain.name);
-                        assert!(
-                            !(filled && live),
-                            "{op} switches to a set of its transaction"
-                        );
-                    }
-                }
-                let rules = self
-                    .chains
-                    .get_mut(&chain.name)
-                    .expect("the chain is there");
-                let at = before.map_or(rules.len(), |before| {
-                    rules
-                        .iter()
-                        .position(|(handle, _)| *handle == before)
-                        .expect("the rule is there")
-                });
-                self.handle += 1;
-                rules.insert(at, (self.handle, chain.rules[*rule].hash));
-            }
+            } => self.add_rule(op, chain, *rule, *before),
             Op::DelRule { chain, handle } => {
                 let rules = self.chains.get_mut(chain).expect("the chain is there");
                 rules.retain(|(one, _)| one != handle);
@@ -112,6 +88,32 @@ impl Kernel {
             }
             Op::DelSet(name) => assert!(self.sets.remove(name).is_some(), "{op}"),
         }
+    }
+
+    fn add_rule(&mut self, op: &Op, chain: &Chain, rule: usize, before: Option<u64>) {
+        for statement in &chain.rules[rule].statements {
+            if let Statement::In { set, .. } = statement {
+                assert!(self.sets.contains_key(set), "{op} looks into {set}");
+                let filled = !self.sets[set].is_empty() && self.fresh.contains(set);
+                let live = self.live.contains(&chain.name);
+                assert!(
+                    !(filled && live),
+                    "{op} switches to a set of its transaction"
+                );
+            }
+        }
+        let rules = self
+            .chains
+            .get_mut(&chain.name)
+            .expect("the chain is there");
+        let at = before.map_or(rules.len(), |before| {
+            rules
+                .iter()
+                .position(|(handle, _)| *handle == before)
+                .expect("the rule is there")
+        });
+        self.handle += 1;
+        rules.insert(at, (self.handle, chain.rules[rule].hash));
     }
 
     fn known(&self, desired: &Desired) -> Known {
