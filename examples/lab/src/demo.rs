@@ -121,9 +121,15 @@ impl Demo {
             .map(|one| table::answer(&one.answer))
             .collect();
         let allowed = judged.iter().filter(|one| one.expected).count();
+        let again = judged.iter().filter(|one| one.again).count();
+        let again = if again == 0 {
+            String::new()
+        } else {
+            format!(", {again} asked twice")
+        };
         let seen = match wrong.as_slice() {
             [] => format!(
-                "{} probes, {allowed} allowed, {} denied",
+                "{} probes, {allowed} allowed, {} denied{again}",
                 judged.len(),
                 judged.len() - allowed
             ),
@@ -139,21 +145,39 @@ impl Demo {
 }
 
 /// Runs probes and puts what policy says beside each answer.
+///
+/// What should be allowed and had no answer in time is asked once more: the demo must also hold on a machine that is busy
+/// with other things. An answer that should not have come is final.
 async fn judge(cluster: &Cluster, probes: Vec<Probe>) -> Result<Vec<Judged>> {
     let expected = cluster.expected(&probes).await?;
-    let attempts = probes
-        .iter()
-        .map(|probe| cluster.attempt(probe))
-        .collect::<Result<Vec<_>>>()?;
-    let outcomes = probe::run(attempts, PATIENCE).await;
+    let outcomes = outcomes(cluster, &probes).await?;
     let answers = probes
         .into_iter()
         .zip(outcomes)
         .map(|(probe, outcome)| Answer { probe, outcome });
-    Ok(answers
+    let mut judged: Vec<Judged> = answers
         .zip(expected)
-        .map(|(answer, expected)| Judged { answer, expected })
-        .collect())
+        .map(|(answer, expected)| Judged {
+            answer,
+            expected,
+            again: false,
+        })
+        .collect();
+    let mut late: Vec<&mut Judged> = judged.iter_mut().filter(|one| one.is_late()).collect();
+    let probes: Vec<Probe> = late.iter().map(|one| one.answer.probe.clone()).collect();
+    for (one, outcome) in late.iter_mut().zip(self::outcomes(cluster, &probes).await?) {
+        one.answer.outcome = outcome;
+        one.again = true;
+    }
+    Ok(judged)
+}
+
+async fn outcomes(cluster: &Cluster, probes: &[Probe]) -> Result<Vec<probe::Outcome>> {
+    let attempts = probes
+        .iter()
+        .map(|probe| cluster.attempt(probe))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(probe::run(attempts, PATIENCE).await)
 }
 
 /// A time for people.

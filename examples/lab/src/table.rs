@@ -32,9 +32,18 @@ pub struct Judged {
     pub answer: Answer,
     /// Whether it should be allowed.
     pub expected: bool,
+    /// Whether it is the answer to the second asking.
+    pub again: bool,
 }
 
 impl Judged {
+    /// Whether an answer was expected and none came in time.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        let outcome = &self.answer.outcome;
+        self.expected && outcome.result == Verdict::Denied && outcome.detail.is_none()
+    }
+
     /// Whether the answer is the expected one.
     #[must_use]
     pub fn holds(&self) -> bool {
@@ -156,6 +165,7 @@ mod tests {
             Judged {
                 answer: Answer { probe, outcome },
                 expected,
+                again: false,
             }
         };
         let table = matrix(&[

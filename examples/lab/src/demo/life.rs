@@ -282,7 +282,12 @@ pub(super) async fn one_pod(demo: &mut Demo, cluster: &mut Cluster) -> Result<()
     let began = events::now();
     let written = cluster.add_pods(vec![pod]).await?;
     let elsewhere = |event: &&events::Event| event.name == "route-learned" && event.node != node;
-    let complete = |seen: &[events::Event]| seen.iter().filter(elsewhere).count() >= others;
+    let told_all = |seen: &[events::Event]| {
+        TOLD.iter()
+            .all(|name| seen.iter().any(|event| event.name == *name))
+    };
+    let complete =
+        |seen: &[events::Event]| told_all(seen) && seen.iter().filter(elsewhere).count() >= others;
     let all = demo
         .events
         .since(began, Duration::from_secs(5), complete)
