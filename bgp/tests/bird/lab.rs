@@ -1,4 +1,5 @@
-//! Two network namespaces joined by a link, BIRD in one of them, our driver in the other.
+//! Two network namespaces joined by a link, BIRD or FRR in one of them, our driver in the other.
+#![allow(dead_code)] // Each neighbour's tests use their own part.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -37,10 +38,6 @@ impl Lab {
             nix::unistd::geteuid().is_root(),
             "this test makes network namespaces: run it as root"
         );
-        assert!(
-            Command::new("bird").arg("--version").output().is_ok(),
-            "this test needs BIRD 2: apt-get install bird2"
-        );
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("bgp-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
@@ -65,6 +62,10 @@ impl Lab {
 
     /// Starts BIRD with `config` behind the common part; `recover` as after a crash.
     pub(crate) fn start_bird(&mut self, config: &str, recover: bool) {
+        assert!(
+            Command::new("bird").arg("--version").output().is_ok(),
+            "this test needs BIRD 2: apt-get install bird2"
+        );
         let folder = self.folder.display();
         let text = format!(
             "log \"{folder}/bird.log\" all; router id 192.0.2.2;
@@ -90,12 +91,52 @@ impl Lab {
         until("BIRD listens", || socket.exists());
     }
 
+    /// Starts FRR's bgpd with `config` behind `router bgp NUMBER`, without zebra.
+    pub(crate) fn start_frr(&mut self, number: u32, config: &str) {
+        let program = "/usr/lib/frr/bgpd";
+        assert!(
+            std::path::Path::new(program).exists(),
+            "this test needs FRR: apt-get install frr"
+        );
+        let folder = self.folder.display();
+        let text = format!(
+            "frr defaults traditional\nlog file {folder}/bird.log\nrouter bgp {number}\n \
+             bgp router-id 192.0.2.2\n no bgp ebgp-requires-policy\n \
+             no bgp network import-check\n{config}\n"
+        );
+        fs::write(self.folder.join("frr.conf"), text).unwrap();
+        let line = format!(
+            "chmod -R a+rwX {folder}; exec ip netns exec {}-b {program} -Z -S -n -P 0 \
+             --vty_socket {folder} -f {folder}/frr.conf -i {folder}/pid",
+            self.name
+        );
+        let child = Command::new("sh")
+            .args(["-c", &line])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.bird = Some(child);
+        let socket = self.folder.join("bgpd.vty");
+        until("FRR listens", || socket.exists());
+    }
+
+    pub(crate) fn vtysh(&self, command: &str) -> String {
+        let output = Command::new("vtysh")
+            .arg("--vty_socket")
+            .arg(&self.folder)
+            .args(["-d", "bgpd", "-c", command])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill_bird(&mut self) {
         if let Some(mut bird) = self.bird.take() {
             bird.kill().unwrap();
             bird.wait().unwrap();
             let _ = fs::remove_file(self.folder.join("ctl"));
+            let _ = fs::remove_file(self.folder.join("bgpd.vty"));
         }
     }
 
