@@ -94,19 +94,38 @@ impl Ipam {
                 return Ok(addresses);
             };
             for (cidr, count) in std::mem::take(&mut counted.blocks) {
-                let freed = self
-                    .release_in(cidr, &Pick::Handle(handle), &config, now)
-                    .await?;
-                if freed.len() < count as usize {
-                    // Somebody may be about to write an address that is counted already: let them lose.
-                    self.outdate(cidr).await?;
-                }
-                addresses.extend(freed);
+                addresses.extend(self.empty_of(cidr, handle, count, &config, now).await?);
             }
             match self.write(replace(counted, revision)).await {
                 Ok(_) => return Ok(addresses),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ReleaseError::Contention { attempts: ATTEMPTS })
+    }
+
+    /// Releases what a handle holds in a block, and makes sure that nothing is on its way into it: where fewer
+    /// addresses are found than counted, somebody may be about to write one, and is made to lose.
+    async fn empty_of(
+        &self,
+        cidr: Prefix,
+        handle: &HandleId,
+        counted: u32,
+        config: &IpamConfig,
+        now: SystemTime,
+    ) -> Result<Vec<IpAddr>, ReleaseError> {
+        let mut addresses = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let pick = Pick::Handle(handle);
+            addresses.extend(self.release_in(cidr, &pick, config, now).await?);
+            if addresses.len() >= counted as usize {
+                return Ok(addresses);
+            }
+            let outdated = self.outdate(cidr).await?;
+            // What was written just before is released now.
+            if outdated.is_none_or(|block| block.held_by(handle).next().is_none()) {
+                return Ok(addresses);
             }
         }
         Err(ReleaseError::Contention { attempts: ATTEMPTS })

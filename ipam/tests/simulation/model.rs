@@ -9,6 +9,8 @@ use ocicat_ipam::{AffinityState, AssignError, Assignment, Block, HandleId, IpamS
 pub(crate) struct Model {
     pub(crate) live: BTreeMap<IpAddr, HandleId>,
     pub(crate) handles: BTreeMap<HandleId, usize>,
+    /// Handles that were released while their request was still under way: what it gets in the end is nobody's.
+    pub(crate) given_up: BTreeSet<HandleId>,
 }
 
 impl Model {
@@ -20,6 +22,9 @@ impl Model {
         answer: Result<Assignment, AssignError>,
     ) {
         let Ok(assignment) = answer else { return };
+        if self.given_up.contains(handle) {
+            return;
+        }
         for one in assignment.addresses {
             let before = self.live.insert(one.address, handle.clone());
             assert!(

@@ -22,6 +22,8 @@ enum Done {
 
 struct Running {
     node: usize,
+    /// The handles for which addresses are being taken.
+    handles: Vec<HandleId>,
     work: Pin<Box<dyn Future<Output = Done>>>,
 }
 
@@ -104,6 +106,7 @@ impl World {
             26 | 27 => self.restart(node),
             28 => self.toggle_partition(node),
             29 => self.give_up_blocks(node),
+            30..=33 => self.release_too_early(),
             _ => {}
         }
         for _ in 0..self.dice.below(40) {
@@ -148,8 +151,18 @@ impl World {
     }
 
     fn start(&mut self, node: usize, work: impl Future<Output = Done> + 'static) {
+        self.start_for(node, Vec::new(), work);
+    }
+
+    fn start_for(
+        &mut self,
+        node: usize,
+        handles: Vec<HandleId>,
+        work: impl Future<Output = Done> + 'static,
+    ) {
         self.running.push(Running {
             node,
+            handles,
             work: Box::pin(work),
         });
     }
@@ -173,7 +186,8 @@ impl World {
             })
             .collect();
         let (ipam, now) = (Arc::clone(&self.nodes[node].ipam), self.now());
-        self.start(node, async move {
+        let handles = requests.iter().map(|request| request.handle.clone());
+        self.start_for(node, handles.collect(), async move {
             let answers = ipam.assign_many(&requests, now).await;
             let handles = requests.into_iter().map(|request| request.handle);
             Done::Assigned(handles.zip(answers).collect())
@@ -205,6 +219,23 @@ impl World {
             return;
         };
         self.model.gone(&handle);
+        let (ipam, now) = (Arc::clone(&self.nodes[node].ipam), self.now());
+        self.start(node, async move {
+            drop(ipam.release_handle(&handle, now).await);
+            Done::Nothing
+        });
+    }
+
+    /// A pod is deleted while its addresses are being taken.
+    fn release_too_early(&mut self) {
+        let at = self.dice.below(self.running.len() as u64) as usize;
+        let Some(running) = self.running.get(at) else {
+            return;
+        };
+        let (node, Some(handle)) = (running.node, running.handles.first().cloned()) else {
+            return;
+        };
+        self.model.given_up.insert(handle.clone());
         let (ipam, now) = (Arc::clone(&self.nodes[node].ipam), self.now());
         self.start(node, async move {
             drop(ipam.release_handle(&handle, now).await);
