@@ -35,6 +35,8 @@ mod dump;
 mod encode;
 #[cfg(feature = "linux")]
 mod known;
+#[cfg_attr(not(feature = "linux"), allow(dead_code))]
+mod lacking;
 #[cfg(feature = "linux")]
 mod messages;
 mod name;
@@ -55,6 +57,7 @@ mod text;
 mod wire;
 
 pub use compile::{ACCEPTED, PASSED};
+pub use lacking::Lacking;
 #[cfg(feature = "linux")]
 pub use obstacle::Obstacle;
 #[cfg(feature = "linux")]

@@ -6,11 +6,12 @@ use nix::errno::Errno;
 
 use super::compile::{Desired, Dirty};
 use super::known::{Content, Known, KnownChain, KnownSet};
+use super::messages::Transaction;
 use super::name::Name;
 use super::obstacle::{self, Obstacle};
-use super::plan::{self, Goal, Plan};
-use super::socket::{DumpError, Failure, Socket};
-use super::{dump, messages};
+use super::plan::{self, Goal, Op, Plan};
+use super::socket::{DumpError, Failure, Refusal, Socket};
+use super::{Lacking, dump, lacking, messages};
 use crate::{KernelError, State};
 
 /// How often a change is planned anew when the kernel was not as expected.
@@ -47,6 +48,8 @@ pub struct Report {
     pub longest: usize,
     /// Whether the table was read from the kernel.
     pub read: bool,
+    /// What this kernel was found to lack so far; each says what it costs.
+    pub lacking: Vec<Lacking>,
 }
 
 /// Why the table is not as desired.
@@ -128,9 +131,12 @@ impl Table {
     pub fn apply(&mut self, state: &State) -> Result<Report, Error> {
         self.desired.update(state);
         if self.generation.is_some() && self.pending.is_empty() && !self.desired.is_dirty() {
-            return Ok(Report::default());
+            let lacking = self.desired.lacking().to_vec();
+            return Ok(Report {
+                lacking,
+                ..Report::default()
+            });
         }
-        self.pending.merge(self.desired.take_dirty());
         let mut report = Report::default();
         let result = self.attempts(state, &mut report);
         if result.is_err() {
@@ -169,6 +175,10 @@ impl Table {
     fn attempts(&mut self, state: &State, report: &mut Report) -> Result<(), Error> {
         let mut refused = None;
         for _ in 0..ATTEMPTS {
+            // Compiled anew when an attempt has shown that the kernel lacks something.
+            self.desired.update(state);
+            self.pending.merge(self.desired.take_dirty());
+            report.lacking = self.desired.lacking().to_vec();
             let generation = match self.generation {
                 Some(generation) => generation,
                 None => match self.read(report)? {
@@ -287,6 +297,9 @@ impl Table {
                         }));
                     }
                     Err(Failure::Refused(refusals)) => {
+                        if report.read && self.adapt(&group, &transaction, &refusals) {
+                            return Err(None);
+                        }
                         return Err(refusals.first().map(|refusal| {
                             let op = refusal
                                 .message
@@ -307,6 +320,26 @@ impl Table {
         }
         report.changed += changed;
         Ok(())
+    }
+
+    /// Whether the kernel refused for want of something that can be done without, which is then given up. Only
+    /// for a table that was just read: otherwise what is missing may be a set or a chain.
+    fn adapt(&mut self, group: &[Op], transaction: &Transaction, refusals: &[Refusal]) -> bool {
+        let mut found = false;
+        for refusal in refusals {
+            let unknown = matches!(refusal.errno, Errno::ENOENT | Errno::EOPNOTSUPP);
+            let op = refusal
+                .message
+                .and_then(|at| transaction.operations.get(at));
+            let op = op.and_then(|at| group.get(*at)).filter(|_| unknown);
+            if let Some(Op::NewRule { chain, rule, .. }) = op {
+                let rule = chain.rules.get(*rule);
+                // One at a time: the first may be the whole reason.
+                let mut suspects = rule.into_iter().flat_map(lacking::suspects);
+                found |= suspects.any(|suspect| self.desired.do_without(suspect));
+            }
+        }
+        found
     }
 
     /// Notes that everything in `dirty` is as desired now.

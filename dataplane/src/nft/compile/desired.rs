@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::rule::Style;
 use super::{Census, Fixed, Needs, Output, Piece, Track, Variant, base, endpoint};
 use crate::State;
+use crate::nft::Lacking;
+use crate::nft::lacking::without;
 use crate::nft::name::Name;
 use crate::nft::ruleset::{Chain, Element, Shape};
 use crate::state::{EndpointId, LinkKind};
@@ -28,6 +30,7 @@ pub(crate) struct Desired {
     /// Pieces whose number of jumps changed.
     touched: BTreeSet<Piece>,
     seen: Option<Seen>,
+    lacking: Vec<Lacking>,
     dirty: Dirty,
 }
 
@@ -131,6 +134,22 @@ impl Desired {
         }
     }
 
+    /// From now on does without something that the kernel lacks: the next [`update`](Self::update) compiles all
+    /// anew. False when that was known.
+    pub(crate) fn do_without(&mut self, lacking: Lacking) -> bool {
+        let new = !self.lacking.contains(&lacking);
+        if new {
+            self.lacking.push(lacking);
+            self.seen = None;
+        }
+        new
+    }
+
+    /// What the kernel was found to lack.
+    pub(crate) fn lacking(&self) -> &[Lacking] {
+        &self.lacking
+    }
+
     /// What changed since the last call, now the caller's business.
     pub(crate) fn take_dirty(&mut self) -> Dirty {
         std::mem::take(&mut self.dirty)
@@ -169,7 +188,20 @@ impl Desired {
     }
 
     fn replace(&mut self, piece: &Piece, state: &State, tunnels: &[LinkName]) {
-        let output = self.compile(piece, state, tunnels);
+        let mut output = self.compile(piece, state, tunnels);
+        if let Some(output) = output.as_mut().filter(|_| !self.lacking.is_empty()) {
+            for chain in &mut output.chains {
+                let rules = chain.rules.iter();
+                let rules = rules
+                    .filter_map(|rule| without(rule, &self.lacking))
+                    .collect();
+                *chain = Arc::new(Chain {
+                    name: chain.name.clone(),
+                    hook: chain.hook,
+                    rules,
+                });
+            }
+        }
         if let Some(output) = &output {
             self.add(piece, output, &state.sets);
         }
