@@ -40,8 +40,9 @@ impl Attach for LinuxAttach {
         let mut socket = open()?;
         let created = make_pair(&mut socket, attachment)?;
         let wired = host::find(&mut socket, &attachment.host_link).and_then(|link| {
-            let container = within(namespace, || container::configure(attachment, &link))?;
             host::configure(&mut socket, attachment, &link)?;
+            let container = within(namespace, || container::configure(attachment, &link))?;
+            host::await_active(&mut socket, &attachment.host_link)?;
             Ok(container)
         });
         match wired {

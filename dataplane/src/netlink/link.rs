@@ -80,6 +80,13 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
     })
 }
 
+/// Whether the link takes packets. The kernel makes the end of a pair that came up first ready for them a moment after
+/// the other came up, and drops what is sent until then.
+pub(crate) fn is_active(message: &LinkMessage) -> bool {
+    let idle = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::Qdisc(name) if name == "noop");
+    !message.attributes.iter().any(idle)
+}
+
 fn settings_of(settings: &[InfoVxlan]) -> Vxlan {
     let mut vxlan = Vxlan {
         vni: 0,

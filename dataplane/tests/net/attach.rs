@@ -37,7 +37,7 @@ fn setting(path: &str) -> String {
 fn pings(from: &OwnedFd, to: &str) -> bool {
     inside(from, || {
         let status = Command::new("ping")
-            .args(["-c1", "-W2", "-n", to])
+            .args(["-c1", "-W10", "-n", to])
             .output()
             .expect("ping is needed");
         status.status.success()

@@ -222,10 +222,13 @@ impl Watch {
                 .all(|line| tell.send(line).is_ok())
         });
         let watch = Self { child, lines };
-        let mut heard = false;
-        while !heard {
-            ip("route replace blackhole 198.51.100.1 proto 99");
-            heard = watch.lines.recv_timeout(Duration::from_millis(100)).is_ok();
+        // A route that is there already is not spoken of again: it comes and goes until somebody listens.
+        loop {
+            ip("route add blackhole 198.51.100.1 proto 99");
+            ip("route del blackhole 198.51.100.1 proto 99");
+            if watch.lines.recv_timeout(Duration::from_millis(100)).is_ok() {
+                break;
+            }
         }
         ip("route add blackhole 198.51.100.2 proto 99");
         watch.until("198.51.100.2");

@@ -183,7 +183,7 @@ impl Node {
 
     /// Whether an answer comes to a ping with this many bytes.
     pub(crate) fn pings(&self, to: IpAddr, size: u16) -> bool {
-        self.ping(to, size, "-W5")
+        self.ping(to, size, "-W10")
     }
 
     /// Whether no answer comes, within a time that is long where one would.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
 
 use super::{difference, lookup, run, run_all};
 use crate::linux::sysctl;
@@ -44,6 +45,24 @@ pub(super) fn configure(
     );
     run_all(socket, &mut batch)?;
     add_routes(socket, attachment, found.index)
+}
+
+/// Waits until the node's end takes packets, so that the container's first one is answered: mostly some microseconds,
+/// and a second at most. The container's end came up last and takes them at once.
+pub(super) fn await_active(socket: &mut Socket, name: &LinkName) -> Result<(), AttachError> {
+    const STEP: std::time::Duration = std::time::Duration::from_micros(100);
+    for _ in 0..10_000 {
+        match socket.get(link::get(name)) {
+            Ok(RouteNetlinkMessage::NewLink(message)) if !link::is_active(&message) => {}
+            Ok(_) => return Ok(()),
+            Err(source) => {
+                let step = "the node's end could not be looked up";
+                return Err(AttachError::Kernel { step, source });
+            }
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(())
 }
 
 /// The settings of the node's end. Not `route_localnet`: it opens the node's loopback to pods (CVE-2020-8558).
