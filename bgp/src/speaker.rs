@@ -324,6 +324,16 @@ impl Speaker {
                 intake.update(negotiated, body, rib, canonical)
             });
             bytes = &bytes[taken..];
+            let near = intake.warn().filter(|_| session.negotiated().is_some());
+            let address = slot.config.address;
+            if let Some((prefixes, limit)) = near {
+                self.tell(Event::NearLimit {
+                    peer,
+                    address,
+                    prefixes,
+                    limit,
+                });
+            }
             self.settle(peer, now);
         }
     }

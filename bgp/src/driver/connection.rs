@@ -5,7 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::net::TcpStream;
 
+use super::socket;
 use super::wake::{ConnectionWaker, Wakes};
+use crate::peer::PeerConfig;
 use crate::session::LinkId;
 use crate::speaker::PeerId;
 
@@ -84,6 +86,11 @@ impl Connection {
                 result => return result.map(Some),
             }
         }
+    }
+
+    /// Gives the socket another key.
+    pub(super) fn sign(&self, config: &PeerConfig) -> io::Result<()> {
+        socket::sign(&self.stream, config.address, None, config.password.as_ref())
     }
 
     /// Whether the socket takes nothing at the moment.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::handle::Command;
 use super::{Connection, Inner, Listener, socket};
+use crate::peer::PeerConfig;
 use crate::session::{LinkId, Stop};
 use crate::speaker::{DynamicPeers, Input, Output, PeerId};
 
@@ -71,6 +72,7 @@ impl Inner {
             }
             Command::UpdatePeer(peer, config, reply) => {
                 self.sign(config.address, None, config.password.as_ref());
+                self.sign_open(peer, &config);
                 let _ = reply.send(self.speaker.update_peer(peer, *config, now));
             }
             Command::AddDynamic(dynamic) => {
@@ -115,6 +117,20 @@ impl Inner {
                     .get_or_insert_with(|| (stop, Vec::new()))
                     .1
                     .push(reply);
+            }
+        }
+    }
+
+    /// Changes the key of a peer's open connections, if it is another one (RFC 2385 section 4.5).
+    fn sign_open(&self, peer: PeerId, config: &PeerConfig) {
+        let old = self.speaker.peer_config(peer);
+        if old.is_none_or(|old| old.password == config.password) {
+            return;
+        }
+        for connection in self.connections.iter().flatten() {
+            if connection.peer == peer {
+                // Without a key on either side there is nothing to take away.
+                let _ = connection.sign(config);
             }
         }
     }

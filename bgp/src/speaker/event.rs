@@ -60,6 +60,18 @@ pub enum Event {
         /// How many.
         routes: u32,
     },
+    /// A peer has sent more than three quarters of the prefixes that end its session
+    /// ([`PeerConfig::max_prefixes`](crate::PeerConfig::max_prefixes)). Said once per session.
+    NearLimit {
+        /// Which peer.
+        peer: PeerId,
+        /// Its address.
+        address: IpAddr,
+        /// How many prefixes it has sent.
+        prefixes: u32,
+        /// How many end the session.
+        limit: u32,
+    },
     /// After a restart: the peers have sent their routes, or the time for it is over. What the host still has from
     /// its former life and was told no best path for is outdated now.
     RestartComplete,

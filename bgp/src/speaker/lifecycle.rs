@@ -78,8 +78,7 @@ impl Speaker {
             .iter()
             .find(|(other, _)| *other == link)
             .map(|(_, local)| *local);
-        slot.intake.local = local;
-        slot.intake.ended = Families::NONE;
+        slot.intake.begin(local);
         let address = slot.config.address;
         let source = slot.source();
         // RFC 4724 section 4.2: what the peer did not preserve is gone now.

@@ -34,6 +34,8 @@ pub(super) struct Intake {
     pub(super) ended: Families,
     pub(super) updates: u64,
     pub(super) malformed: u64,
+    /// The host has been told that the limit is near.
+    warned: bool,
     pub(super) last_malformed: Option<Notification>,
 }
 
@@ -64,6 +66,7 @@ impl Intake {
             ended: Families::NONE,
             updates: 0,
             malformed: 0,
+            warned: false,
             last_malformed: None,
         }
     }
@@ -152,6 +155,20 @@ impl Intake {
             None => {}
         }
         self.check_limit()
+    }
+
+    /// A new session begins: our address on it.
+    pub(super) fn begin(&mut self, local: Option<IpAddr>) {
+        self.local = local;
+        self.ended = Families::NONE;
+        self.warned = false;
+    }
+
+    /// The number of prefixes and the limit, when the host is to be told that they are near.
+    pub(super) fn warn(&mut self) -> Option<(u32, u32)> {
+        let most = self.routes.into_iter().max()?;
+        let near = u64::from(most) * 4 > u64::from(self.max_prefixes) * 3;
+        (near && !std::mem::replace(&mut self.warned, true)).then_some((most, self.max_prefixes))
     }
 
     fn check_limit(&self) -> Result<(), Notification> {

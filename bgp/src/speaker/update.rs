@@ -24,7 +24,6 @@ fn needs_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         != (new.address, new.peer_as, new.local_as, new.port)
         || old.local_address != new.local_address
         || old.families != new.families
-        || old.password != new.password
         || old.ttl != new.ttl
         || old.rr_client != new.rr_client
         || old.graceful_restart.is_some() != new.graceful_restart.is_some()
@@ -32,7 +31,7 @@ fn needs_session(old: &PeerConfig, new: &PeerConfig) -> bool {
 
 impl Speaker {
     /// Gives a peer new settings. The session is kept unless they need another one: filters, next hop and limits apply
-    /// at once, the peer is asked for its routes where the import filter changed, timers apply to the next session.
+    /// at once, a new password is for whoever has the sockets to apply to those that are open, the peer is asked for its routes where the import filter changed, timers apply to the next session.
     ///
     /// # Errors
     /// As [`Speaker::add_peer`]; a peer that is not there is added. The id is new when the session is.

@@ -94,7 +94,18 @@ fn filters_decide_on_both_ways() {
 fn too_many_prefixes() {
     let mut stage = stage();
     let from = stage.join(64513, |peer| peer.max_prefixes(2), true);
+    let mut near = false;
     for number in 0..3 {
+        while let Some(event) = stage.speaker.poll_event() {
+            near |= matches!(
+                event,
+                Event::NearLimit {
+                    prefixes: 2,
+                    limit: 2,
+                    ..
+                }
+            );
+        }
         stage.announce(from, &format!("10.{number}.0.0/16"), &learned(64513));
     }
     let status = &stage.speaker.peers()[0];
@@ -104,6 +115,7 @@ fn too_many_prefixes() {
         "sent: cease: maximum number of prefixes reached (6/1)"
     );
     assert_eq!(stage.speaker.routes(), []);
+    assert!(near, "the host was warned");
 }
 
 #[test]
