@@ -16,7 +16,9 @@ pub(crate) mod route;
 mod socket;
 mod wire;
 
-pub(crate) use batch::{Batch, message};
+pub(crate) use batch::Batch;
+#[cfg(feature = "linux")]
+pub(crate) use batch::message;
 pub(crate) use socket::Socket;
 #[cfg_attr(not(feature = "linux"), allow(unused_imports))]
 pub(crate) use wire::{Notice, Object, notices};
