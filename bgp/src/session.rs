@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use negotiate::Negotiated;
 
+pub(crate) use input::SLACK;
 pub(crate) use link::Link;
 
 use crate::number::{AsNumber, Families};

@@ -20,7 +20,7 @@ pub use event::{BestRoute, Event, PeerStatus, Route};
 use crate::export::Group;
 use crate::peer::PeerConfig;
 use crate::rib::Rib;
-use crate::session::{Jitter, LinkId, Session, SessionConfig, SessionEvent, Stop};
+use crate::session::{Jitter, LinkId, SLACK, Session, SessionConfig, SessionEvent, Stop};
 use crate::wire::{Canonical, Cease};
 use slot::Slot;
 
@@ -340,23 +340,38 @@ impl Speaker {
 
     /// Lets time pass. To be called when [`Speaker::poll_timeout`] has come; earlier calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&Reverse((at, peer))) = self.timers.peek() {
-            if at > now {
-                break;
+        if self
+            .timers
+            .peek()
+            .is_some_and(|Reverse((at, _))| *at <= now)
+        {
+            // What is nearly due is looked at as well: it may not mind to be early.
+            let mut due = Vec::new();
+            while let Some(&Reverse((at, peer))) = self.timers.peek() {
+                if at > now + SLACK {
+                    break;
+                }
+                self.timers.pop();
+                due.push((at, peer));
             }
-            self.timers.pop();
-            let Some(slot) = self.slot_mut(peer) else {
-                continue;
-            };
-            if slot.timer != Some(at) {
-                continue;
+            for (at, peer) in due {
+                self.timer_due(at, peer, now);
             }
-            slot.timer = None;
-            slot.session.timeout(now);
-            self.expire(peer, now);
-            self.settle(peer, now);
         }
         self.check_deferral(now);
+    }
+
+    fn timer_due(&mut self, at: Instant, peer: PeerId, now: Instant) {
+        let Some(slot) = self.slot_mut(peer) else {
+            return;
+        };
+        if slot.timer != Some(at) {
+            return;
+        }
+        slot.timer = None;
+        slot.session.timeout(now);
+        self.expire(peer, now);
+        self.settle(peer, now);
     }
 
     /// When [`Speaker::handle_timeout`] is to be called, if nothing else happens.

@@ -1,8 +1,10 @@
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::socket;
@@ -72,19 +74,13 @@ impl Connection {
     }
 
     /// Reads what is there; `Ok(None)` when nothing is, and the driver is woken when something comes.
-    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            match self.stream.try_read(into) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut context = Context::from_waker(&self.waker);
-                    match self.stream.poll_read_ready(&mut context) {
-                        Poll::Pending => return Ok(None),
-                        Poll::Ready(ready) => ready?,
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result.map(Some),
-            }
+    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut context = Context::from_waker(&self.waker);
+        let mut buffer = ReadBuf::new(into);
+        // Unlike `try_read` this knows after a short read that there is no more, without asking the kernel.
+        match Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(result) => result.map(|()| Some(buffer.filled().len())),
         }
     }
 

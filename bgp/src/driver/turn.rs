@@ -254,7 +254,7 @@ impl Inner {
 
     fn read_one(&mut self, at: usize) -> io::Result<()> {
         for _ in 0..READS {
-            let Some(connection) = &self.connections[at] else {
+            let Some(connection) = &mut self.connections[at] else {
                 return Ok(());
             };
             if connection.connecting {

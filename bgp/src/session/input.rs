@@ -6,6 +6,9 @@ use crate::wire::{
     UPDATE, header,
 };
 
+/// KEEPALIVEs may go out this much early, so that those of many peers go out together.
+pub(crate) const SLACK: Duration = Duration::from_millis(250);
+
 /// RFC 9687 section 6: eight minutes, or twice the hold time if that is more.
 const SEND_HOLD: Duration = Duration::from_secs(480);
 
@@ -146,7 +149,12 @@ impl Session {
             self.fail(at, Notification::new(8, 0), now);
         }
         for link in &mut self.links {
-            if link.keepalive_at.is_some_and(|at| at <= now) {
+            let slack = link
+                .negotiated
+                .as_ref()
+                .map(|negotiated| negotiated.keepalive / 8);
+            let soon = now + slack.unwrap_or_default().min(SLACK);
+            if link.keepalive_at.is_some_and(|at| at <= soon) {
                 // What has not been sent yet will do for a sign of life.
                 if link.control.is_empty() {
                     crate::wire::keepalive(&mut link.control);
