@@ -13,9 +13,12 @@ use crate::system::{self, Purpose};
 use crate::workspace::{cargo, target};
 
 /// The tests that run there: the crate's test programs, and the arguments of each.
+///
+/// Left out there: the count of lost packets, which asks for a rate that an emulated processor does not reach, and
+/// other people's firewalls, whose programs are not in the machine.
 const TESTS: [(&str, &str); 2] = [
     ("net", "--include-ignored --test-threads=1"),
-    ("nft", "--test-threads=1"),
+    ("nft", "--test-threads=1 --skip loss:: --skip obstacles::"),
 ];
 
 /// Programs that the tests run.
