@@ -27,8 +27,9 @@ const LAB: [Need; 4] = [
     ("/usr/include/stdio.h", "libc6-dev"),
 ];
 
-const TESTS: [Need; 6] = [
+const TESTS: [Need; 7] = [
     ("bird", "bird2"),
+    ("/usr/lib/frr/bgpd", "frr"),
     ("etcd", "etcd-server"),
     ("protoc", "protobuf-compiler"),
     ("ping", "iputils-ping"),
