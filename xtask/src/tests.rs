@@ -5,7 +5,9 @@ use std::process::Command;
 use crate::stage::Stages;
 use crate::system::{self, Purpose};
 use crate::workspace::{self, CRATES, cargo};
-use crate::{api, lab, package};
+use crate::{api, lab, package, vm};
+
+const EXAMPLES: &str = "examples/Cargo.toml";
 
 /// Runs all the stages, or the inner loop's.
 pub(crate) fn run(quick: bool) -> Result<(), String> {
@@ -29,7 +31,8 @@ fn all(stages: &mut Stages, quick: bool) -> Result<(), String> {
     }
     stages.step("public API", || api::run(false))?;
     stages.step("packages", package::run)?;
-    demo(stages)
+    demo(stages)?;
+    stages.step("virtual machine", vm::run)
 }
 
 fn format(stages: &mut Stages) -> Result<(), String> {
@@ -101,14 +104,55 @@ fn docs(stages: &mut Stages) -> Result<(), String> {
 fn tests(stages: &mut Stages) -> Result<(), String> {
     // The programs come first: tests of the assembly run them.
     stages.step("build programs", || lab::build().map(|_| ()))?;
-    let root = ["--workspace", "--all-features"];
+    let root: Vec<&str> = vec!["--workspace", "--all-features"];
+    let examples: Vec<&str> = vec!["--workspace"];
     test(stages, "tests", &root, None)?;
-    test(
+    test(stages, "tests examples", &examples, Some(EXAMPLES))?;
+    // Tests that are ignored where what they read is not at hand.
+    let agent = workspace::target().join("debug/ocicat-node");
+    let plugin = ["-p", "ocicat", "--test", "with_agent", "--", "--ignored"];
+    with(
         stages,
-        "tests examples",
-        &["--workspace"],
-        Some("examples/Cargo.toml"),
-    )
+        "plugin and agent",
+        &plugin,
+        Some(EXAMPLES),
+        ("OCICAT_NODE", agent.as_os_str()),
+    )?;
+    if let Some(data) = std::env::var_os("OCICAT_CALICO_DATA") {
+        let flags = [
+            "-p",
+            "ocicat-datastore",
+            "--all-features",
+            "--test",
+            "calico_data",
+            "--",
+            "--ignored",
+        ];
+        with(
+            stages,
+            "Calico's own objects",
+            &flags,
+            None,
+            ("OCICAT_CALICO_DATA", data.as_os_str()),
+        )?;
+    }
+    Ok(())
+}
+
+/// Runs tests that want something from the environment.
+fn with(
+    stages: &mut Stages,
+    name: &str,
+    flags: &[&str],
+    manifest: Option<&str>,
+    variable: (&str, &std::ffi::OsStr),
+) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["test", "--locked"]);
+    if let Some(manifest) = manifest {
+        command.args(["--manifest-path", manifest]);
+    }
+    stages.tests(name, command.args(flags).env(variable.0, variable.1))
 }
 
 /// Builds tests as we are, then runs them as root: the real one, or that of a user namespace of our own.
