@@ -4,6 +4,7 @@
 //! keeps, and which pools serve a node and a namespace is decided by their selectors.
 
 mod convert;
+mod merge;
 mod pools;
 mod settings;
 #[cfg(all(test, feature = "memory"))]
@@ -182,11 +183,7 @@ fn operation(write: Write) -> Result<Op, StoreError> {
         Write::Update(record, revision) => {
             let mut object = match (record, revision.origin::<Object>()) {
                 (record, None) => encoded(&record)?,
-                (Record::Block(block), Some(origin)) => {
-                    merged(origin, |read: &mut model::IpamBlock| {
-                        convert::store_block(&block, read)
-                    })?
-                }
+                (Record::Block(block), Some(origin)) => merge::block(origin, &block),
                 (Record::Affinity(claim), Some(origin)) => {
                     merged(origin, |read: &mut model::BlockAffinity| {
                         convert::store_affinity(&claim, read);

@@ -75,7 +75,7 @@ pub(super) fn block(stored: &model::IpamBlock) -> Result<Block, Unsound> {
     Block::from_record(record).map_err(|error| unsound("spec", error))
 }
 
-fn attribute(stored: &model::AllocationAttribute) -> Result<AttributeRecord, Unsound> {
+pub(super) fn attribute(stored: &model::AllocationAttribute) -> Result<AttributeRecord, Unsound> {
     Ok(AttributeRecord {
         handle_id: stored.handle_id.clone(),
         secondary: stored.secondary.clone(),

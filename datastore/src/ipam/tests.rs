@@ -174,6 +174,7 @@ async fn unknown_fields_survive_an_assignment() {
     let key = Key::cluster(Kind::IpamBlock, name);
     let mut object = store.backend().get(&key).await.unwrap().unwrap();
     object.value["spec"]["fromTheFuture"] = json!({"deep": [1, 2]});
+    object.value["spec"]["attributes"][0]["alsoNew"] = json!(true);
     store
         .backend()
         .write(vec![Op::Update(object)])
@@ -191,6 +192,17 @@ async fn unknown_fields_survive_an_assignment() {
         json!({"deep": [1, 2]})
     );
     assert_eq!(object.value["spec"]["allocations"][1], json!(1));
+    assert_eq!(
+        object.value["spec"]["attributes"][0]["alsoNew"],
+        json!(true)
+    );
+    let block = convert::block(&object.decode().unwrap()).unwrap();
+    let mut plain = model::IpamBlock::default();
+    convert::store_block(&block, &mut plain);
+    let mut expected = Object::encode(&plain).unwrap().value["spec"].clone();
+    expected["fromTheFuture"] = json!({"deep": [1, 2]});
+    expected["attributes"][0]["alsoNew"] = json!(true);
+    assert_eq!(object.value["spec"], expected, "written as any resource is");
 }
 
 #[tokio::test]
