@@ -100,11 +100,7 @@ fn sqlite(url: &str, rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
         return Err(refused(url, "has no path"));
     }
     let mut options = crate::sqlite::SqliteOptions::default();
-    for parameter in parameters
-        .split('&')
-        .filter(|parameter| !parameter.is_empty())
-    {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+    for (name, value) in self::parameters(parameters) {
         let bad = || {
             refused(
                 url,
