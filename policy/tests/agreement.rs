@@ -3,6 +3,7 @@
 #[allow(dead_code, missing_docs, unreachable_pub)]
 mod support {
     pub mod cluster;
+    pub mod flows;
     pub mod references;
 }
 
@@ -15,6 +16,7 @@ use ocicat_dataplane::verdict::{self, Connection, Packet, Reason};
 use ocicat_policy::{Decision, Flow, Graph, Model, Update, Verdict, diff, reach};
 use proptest::prelude::*;
 use support::cluster;
+use support::flows;
 use support::references;
 
 fn states(updates: &[Update]) -> BTreeMap<&'static str, State> {
@@ -137,7 +139,7 @@ proptest! {
             model.update(update.clone());
         }
         let states = states(&updates);
-        for flow in cluster::flows() {
+        for flow in flows::all() {
             let trace = model.evaluate(&flow);
             let expected = match trace.deciding() {
                 Some(decision) if decision.verdict == Verdict::Deny => Some(blame(decision)),
@@ -160,7 +162,7 @@ proptest! {
         let outside = [IpAddr::from([192, 0, 2, 7]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 1, 1])];
         let matrix = reach(&model, &outside);
         let mut asked = 0;
-        for mut flow in cluster::flows() {
+        for mut flow in flows::all() {
             flow.interface = None;
             if flow.from_node.is_some() || flow.to_node.is_some() {
                 continue;
@@ -253,7 +255,7 @@ fn the_clusters_have_something_of_everything() {
         for update in updates {
             model.update(update);
         }
-        for flow in cluster::flows() {
+        for flow in flows::all() {
             for decision in model.evaluate(&flow).decisions() {
                 let by = match (&decision.policy, decision.why.as_str()) {
                     (Some(policy), _) => policy.split('/').next().unwrap(),
