@@ -1,8 +1,12 @@
 //! What the table should hold, kept from one state to the next, and what of it changed since the kernel was told.
 
+mod dirty;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+pub(crate) use dirty::Dirty;
 
 use super::rule::Style;
 use super::{Census, Fixed, Needs, Output, Piece, Track, Variant, base, endpoint};
@@ -40,29 +44,6 @@ pub(crate) struct Collected {
     pub(crate) shape: Shape,
     pub(crate) elements: BTreeMap<Element, usize>,
     wanted: usize,
-}
-
-/// What has to be compared with the kernel.
-#[derive(Debug, Default)]
-pub(crate) struct Dirty {
-    pub(crate) chains: BTreeSet<Name>,
-    /// Fixed sets, and variants of the state's sets.
-    pub(crate) sets: BTreeSet<Name>,
-    pub(crate) elements: BTreeMap<Name, BTreeSet<Element>>,
-}
-
-impl Dirty {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.chains.is_empty() && self.sets.is_empty() && self.elements.is_empty()
-    }
-
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.chains.extend(other.chains);
-        self.sets.extend(other.sets);
-        for (name, elements) in other.elements {
-            self.elements.entry(name).or_default().extend(elements);
-        }
-    }
 }
 
 /// The parts of the last state, to recognise what is the same.
