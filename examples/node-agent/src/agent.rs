@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::assigner::Assigner;
 use crate::attachments::{Attachments, Busy};
 use crate::config::{Config, ConfigError};
 use crate::control::Question;
@@ -185,10 +186,13 @@ impl Agent {
             wires.questions.clone(),
             events.clone(),
         ));
+        let (assigner, assigning) = Assigner::new(Arc::clone(&ipam));
+        tasks.spawn(assigning);
         let attachments = Attachments {
             node: node.to_owned(),
             store: store.clone(),
             ipam,
+            assigner,
             attach: self
                 .attach
                 .take()

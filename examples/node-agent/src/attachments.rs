@@ -18,6 +18,7 @@ use ocicat_ipam::{AssignIp, AssignRequest, Family, Ipam, Owner, PoolRef, Use};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::assigner::Assigner;
 use crate::control::{Question, Written};
 use crate::events::Events;
 use crate::facts::Facts;
@@ -33,6 +34,7 @@ pub(crate) struct Attachments {
     pub(crate) node: String,
     pub(crate) store: Store,
     pub(crate) ipam: Arc<Ipam>,
+    pub(crate) assigner: Assigner,
     pub(crate) attach: Arc<dyn Attach>,
     pub(crate) facts: watch::Receiver<Arc<Facts>>,
     pub(crate) core: mpsc::Sender<Question>,
@@ -177,7 +179,11 @@ impl Attachments {
                 .pools(Family::V6, pools(&pod.pools_v6))
                 .namespace(&pod.namespace);
             request.attributes = self.attributes(pod);
-            let assignment = self.ipam.assign(&request, now).await?;
+            let assignment = self
+                .assigner
+                .assign(request)
+                .await
+                .ok_or(AttachmentError::Ending)??;
             return Ok(assignment.addresses.iter().map(|one| one.address).collect());
         }
         if let Some(old) = existing.filter(|old| {

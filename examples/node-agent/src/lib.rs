@@ -4,6 +4,7 @@
 //! functions from what is known to what should be.
 
 pub mod agent;
+mod assigner;
 mod attachments;
 mod cni;
 pub mod config;

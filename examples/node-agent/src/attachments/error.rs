@@ -33,6 +33,9 @@ pub(crate) enum AttachmentError {
     /// The agent is stopping.
     #[error("the node agent is stopping")]
     Stopping(#[from] tokio::task::JoinError),
+    /// The agent is stopping.
+    #[error("the node agent is stopping")]
+    Ending,
     /// An error, and what went wrong while it was being undone.
     #[error("{first}; and while undoing: {then}")]
     Undoing {
@@ -47,7 +50,7 @@ impl AttachmentError {
     /// Whether the same request may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::NotReady(_) | Self::Contention(_) | Self::Stopping(_) => true,
+            Self::NotReady(_) | Self::Contention(_) | Self::Stopping(_) | Self::Ending => true,
             Self::Interface(_) => false,
             Self::Assign(error) => error.is_transient(),
             Self::Release(_) => true,
