@@ -3,6 +3,7 @@
 mod cluster_policy;
 mod identity;
 mod network_policy;
+mod pod;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use crate::labels;
 pub use cluster_policy::{cluster_network_policy, cluster_policy_name};
 pub use identity::{namespace, service_account};
 pub use network_policy::{network_policy, policy_name, staged_network_policy};
+pub use pod::workload_endpoint;
 
 /// An object that was converted, and what could not be.
 #[derive(Clone, Debug, PartialEq)]

@@ -41,7 +41,9 @@ pub enum Update {
 impl Update {
     /// The update that a stored object means; `None` when policy does not care about its kind.
     ///
-    /// Kubernetes' NetworkPolicy, ClusterNetworkPolicy, Namespace and ServiceAccount become what Calico makes of them.
+    /// Kubernetes' NetworkPolicy, ClusterNetworkPolicy, Namespace, ServiceAccount and Pod become what Calico makes of
+    /// them. A pod's endpoint keeps the pod's key, since the pod's deletion does not say on which node it was; a pod
+    /// that has no endpoint is an endpoint that is gone. Give a pod or its stored WorkloadEndpoint, not both.
     ///
     /// # Errors
     /// [`StoreError::Malformed`] when the object cannot be read. Then tell [`Graph::refuse`](crate::Graph::refuse):
@@ -78,6 +80,10 @@ impl Update {
             Kind::ServiceAccount => {
                 Self::Profile(key, some(kubernetes::service_account(&object.decode()?)))
             }
+            Kind::Pod => {
+                let endpoint = kubernetes::workload_endpoint(&object.decode()?);
+                Self::WorkloadEndpoint(key, endpoint.map(Arc::new))
+            }
             _ => return Ok(None),
         }))
     }
@@ -87,7 +93,7 @@ impl Update {
     pub fn gone(key: &Key) -> Option<Self> {
         let converted = converted_key(key);
         Some(match converted.kind {
-            Kind::WorkloadEndpoint => Self::WorkloadEndpoint(converted, None),
+            Kind::WorkloadEndpoint | Kind::Pod => Self::WorkloadEndpoint(converted, None),
             Kind::HostEndpoint => Self::HostEndpoint(converted, None),
             Kind::NetworkPolicy => Self::NetworkPolicy(converted, None),
             Kind::GlobalNetworkPolicy => Self::GlobalNetworkPolicy(converted, None),
@@ -102,7 +108,7 @@ impl Update {
         })
     }
 
-    /// The object that changed; for Kubernetes' kinds, the Calico object that it is converted to.
+    /// The object that changed; for Kubernetes' kinds but the Pod, the Calico object that it is converted to.
     #[must_use]
     pub const fn key(&self) -> &Key {
         match self {

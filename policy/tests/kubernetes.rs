@@ -253,6 +253,7 @@ fn stored_objects_and_their_deletion_have_one_key() {
         ),
         (Kind::Namespace, None, "ns", "Profile/kns.ns"),
         (Kind::ServiceAccount, Some("ns"), "sa", "Profile/ksa.ns.sa"),
+        (Kind::Pod, Some("ns"), "web", "Pod/ns/web"),
         (Kind::Tier, None, "t", "Tier/t"),
     ] {
         let key = Key {
