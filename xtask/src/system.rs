@@ -27,9 +27,11 @@ const LAB: [Need; 4] = [
     ("/usr/include/stdio.h", "libc6-dev"),
 ];
 
-const TESTS: [Need; 7] = [
+const TESTS: [Need; 9] = [
     ("bird", "bird2"),
     ("/usr/lib/frr/bgpd", "frr"),
+    ("gobgpd", "gobgpd"),
+    ("exabgp", "exabgp"),
     ("etcd", "etcd-server"),
     ("protoc", "protobuf-compiler"),
     ("ping", "iputils-ping"),
