@@ -1,4 +1,4 @@
-//! Two network namespaces joined by a link, BIRD or FRR in one of them, our driver in the other.
+//! Two network namespaces joined by a link, another speaker in one of them, our driver in the other.
 #![allow(dead_code)] // Each neighbour's tests use their own part.
 
 use std::fs::{self, File};
@@ -118,6 +118,31 @@ impl Lab {
         self.bird = Some(child);
         let socket = self.folder.join("bgpd.vty");
         until("FRR listens", || socket.exists());
+    }
+
+    /// A file of this lab.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Starts a program in the neighbour's namespace; what it prints goes to the log.
+    pub(crate) fn start_program(&mut self, line: &str) {
+        let log = File::create(self.folder.join("bird.log")).unwrap();
+        let child = Command::new("sh")
+            .args(["-c", &format!("exec ip netns exec {}-b {line}", self.name)])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.bird = Some(child);
+    }
+
+    /// What a program prints in the neighbour's namespace, errors too.
+    pub(crate) fn ask(&self, line: &str) -> String {
+        let line = format!("ip netns exec {}-b {line} 2>&1", self.name);
+        let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     pub(crate) fn vtysh(&self, command: &str) -> String {
