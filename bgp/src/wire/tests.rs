@@ -298,6 +298,22 @@ fn notifications_speak() {
     assert_eq!(Notification::parse(&message[HEADER..]), Some(hard));
 }
 
+/// A message that ends anywhere before its end announces nothing: what is cut off is missed or does not fit.
+#[test]
+fn truncated_updates_are_answered() {
+    let communities = [0xc0, 8, 8, 0, 1, 0, 2, 0, 3, 0, 4];
+    let good = body(&[ORIGIN, PATH, HOP, LOCAL_PREF, &communities]);
+    for context in [EXTERNAL, INTERNAL] {
+        assert_eq!(outcome(&good, context), Outcome::Routes);
+        for cut in 0..good.len() {
+            let mut canonical = Canonical::default();
+            let routes = parse(&good[..cut], context, &mut canonical)
+                .is_ok_and(|update| !update.announced.is_empty());
+            assert!(!routes, "cut at {cut}");
+        }
+    }
+}
+
 /// Whatever comes in: an answer, no panic; and what is accepted is canonical octets that read back as themselves.
 #[test]
 fn mutated_updates_do_no_harm() {
