@@ -29,10 +29,28 @@ fn all(stages: &mut Stages, quick: bool) -> Result<(), String> {
     if quick {
         return Ok(());
     }
+    licences(stages)?;
     stages.step("public API", || api::run(false))?;
     stages.step("packages", package::run)?;
     demo(stages)?;
     stages.step("virtual machine", vm::run)
+}
+
+/// `cargo deny` sees doubled versions and forbidden sources too; licences are also checked by a test that needs no
+/// further program.
+fn licences(stages: &mut Stages) -> Result<(), String> {
+    let there = cargo()
+        .args(["deny", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !there {
+        println!(
+            "--- cargo deny is not installed here; licences were checked by tests/tests/licences.rs alone"
+        );
+        return Ok(());
+    }
+    let check = ["deny", "--offline", "check", "licenses", "bans", "sources"];
+    stages.command("cargo deny", cargo().args(check))
 }
 
 fn format(stages: &mut Stages) -> Result<(), String> {
