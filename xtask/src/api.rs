@@ -1,7 +1,8 @@
 //! The public API of every crate as text, read from what rustdoc wrote, and compared with the snapshot in the tree.
 //!
 //! A snapshot's first line holds a fingerprint of the crate's CHANGELOG: a new snapshot is only written when the
-//! CHANGELOG has changed too, so that no change of the API goes unnamed.
+//! CHANGELOG has changed too, so that no change of the API goes unnamed. It also holds the version of rustdoc, whose
+//! wording differs between versions: another version's snapshot cannot be compared, and that is said.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
@@ -42,6 +43,19 @@ pub(crate) fn run(bless: bool) -> Result<(), String> {
 fn compare(name: &str) -> Result<(), String> {
     let path = workspace::folder(name).join("public-api.txt");
     let snapshot = read(&path)?;
+    let (made_by, here) = (
+        snapshot
+            .lines()
+            .next()
+            .and_then(|head| head.split_once(" rustc ")),
+        rustc()?,
+    );
+    if let Some((_, made_by)) = made_by
+        && made_by != here
+    {
+        println!("{name}: the snapshot is of rustc {made_by}, this is {here}: not compared");
+        return Ok(());
+    }
     let old: BTreeSet<&str> = snapshot.lines().skip(1).collect();
     let api = public_api(name)?;
     let new: BTreeSet<&str> = api.iter().map(String::as_str).collect();
@@ -65,7 +79,7 @@ fn write_snapshot(name: &str) -> Result<(), String> {
     let path = folder.join("public-api.txt");
     let mut hasher = DefaultHasher::new();
     read(&folder.join("CHANGELOG.md"))?.hash(&mut hasher);
-    let head = format!("# changelog {:016x}", hasher.finish());
+    let head = format!("# changelog {:016x} rustc {}", hasher.finish(), rustc()?);
     let body = public_api(name)?.into_iter().collect::<Vec<_>>().join("\n");
     if let Ok(old) = fs::read_to_string(&path) {
         let (old_head, old_body) = old.split_once('\n').unwrap_or_default();
@@ -79,6 +93,20 @@ fn write_snapshot(name: &str) -> Result<(), String> {
         }
     }
     write(&path, &format!("{head}\n{body}\n"))
+}
+
+/// The compiler's version without the patch level, such as `1.95`.
+fn rustc() -> Result<String, String> {
+    let output = std::process::Command::new("rustc")
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("cannot run rustc: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.split_whitespace().nth(1).unwrap_or_default();
+    Ok(version
+        .rsplit_once('.')
+        .map_or(version, |(minor, _)| minor)
+        .to_owned())
 }
 
 /// One line an item: its page, then its declaration or a method's signature.
