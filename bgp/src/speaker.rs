@@ -219,6 +219,38 @@ impl Speaker {
             .sort_by_key(|dynamic| std::cmp::Reverse(dynamic.prefix.length()));
     }
 
+    /// Accepts no more unknown neighbours from `prefix`. Those that came from it are removed with `cease`, unless
+    /// another prefix lets them in. False when the prefix was not known.
+    pub fn remove_dynamic_peers(
+        &mut self,
+        prefix: &crate::Prefix,
+        cease: &Cease,
+        now: Instant,
+    ) -> bool {
+        let before = self.dynamic.len();
+        self.dynamic.retain(|dynamic| dynamic.prefix != *prefix);
+        if self.dynamic.len() == before {
+            return false;
+        }
+        let welcome = |address| {
+            self.dynamic
+                .iter()
+                .any(|other| other.prefix.contains(address))
+        };
+        let gone: Vec<_> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|slot| slot.dynamic)
+            .filter(|slot| prefix.contains(slot.config.address) && !welcome(slot.config.address))
+            .map(|slot| slot.id)
+            .collect();
+        for peer in gone {
+            self.remove_peer(peer, cease.clone(), now);
+        }
+        true
+    }
+
     /// Ends a peer's session, forgets its routes and the peer. False when there is no such peer.
     pub fn remove_peer(&mut self, peer: PeerId, cease: Cease, now: Instant) -> bool {
         if self.slot(peer).is_none() {

@@ -20,6 +20,7 @@ pub(super) enum Command {
         oneshot::Sender<Result<PeerId, AddPeerError>>,
     ),
     AddDynamic(Box<DynamicPeers>),
+    RemoveDynamic(Prefix, Cease),
     RemovePeer(PeerId, Cease, oneshot::Sender<bool>),
     Originate(Prefix, Attributes),
     Withdraw(Prefix),
@@ -108,6 +109,12 @@ impl Handle {
     /// Accepts neighbours by prefix.
     pub fn add_dynamic_peers(&self, dynamic: DynamicPeers) {
         self.send(Command::AddDynamic(Box::new(dynamic)));
+    }
+
+    /// Accepts no more neighbours by this prefix and ends the sessions of those that came from it, unless another
+    /// prefix lets them in.
+    pub fn remove_dynamic_peers(&self, prefix: Prefix, cease: Cease) {
+        self.send(Command::RemoveDynamic(prefix, cease));
     }
 
     /// Ends a neighbour's session and forgets it and its routes. False when there was none.

@@ -86,6 +86,11 @@ impl Inner {
                 );
                 self.speaker.add_dynamic_peers(*dynamic);
             }
+            Command::RemoveDynamic(prefix, cease) => {
+                if self.speaker.remove_dynamic_peers(&prefix, &cease, now) {
+                    self.sign(prefix.address(), Some(prefix.length()), None);
+                }
+            }
             Command::RemovePeer(peer, cease, reply) => {
                 let address = self.speaker.peer_config(peer).map(|config| config.address);
                 let _ = reply.send(self.speaker.remove_peer(peer, cease, now));

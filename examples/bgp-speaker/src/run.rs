@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ocicat_bgp::driver::{self, DriverConfig, Handle};
-use ocicat_bgp::{Attributes, Cease, PeerId, Stop};
+use ocicat_bgp::{Attributes, Cease, DynamicPeers, PeerId, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -43,16 +43,17 @@ async fn serve(path: &Path, config: Config, listen: Option<SocketAddr>) -> Resul
     let mut running = Running::start(config, bgp.clone()).await?;
     let stop = running.until_told(path).await?;
     let farewell = stop != Stop::Silent;
+    if let (false, Some(kernel)) = (farewell, &kernel) {
+        // Whoever starts next takes the routes over: the end of the sessions must not reach the kernel.
+        kernel.abort();
+    }
     bgp.stop(stop).await;
     driver.await?;
     // Whoever starts next makes it anew.
     let _ = std::fs::remove_file(socket);
-    if let Some(kernel) = kernel {
+    if let (true, Some(kernel)) = (farewell, kernel) {
         // The driver is gone and with it the sender of events: the follower has ended.
-        let mut kernel = kernel.await?;
-        if farewell {
-            kernel.clear().await;
-        }
+        kernel.await?.clear().await;
     }
     Ok(())
 }
@@ -171,9 +172,7 @@ impl Running {
             self.peers
                 .insert(address, id.with_context(|| format!("peer {address}"))?);
         }
-        for dynamic in dynamic {
-            self.bgp.add_dynamic_peers(dynamic);
-        }
+        self.reload_prefixes(dynamic)?;
         if (new.as_number, new.router_id, new.listen())
             != (
                 self.config.as_number,
@@ -184,6 +183,21 @@ impl Running {
             eprintln!("ocicat-bgpd: as, router_id, addr and port change with a restart");
         }
         self.config = new;
+        Ok(())
+    }
+
+    /// Neighbours by prefix: those of prefixes that are gone are sent away.
+    fn reload_prefixes(&self, dynamic: Vec<DynamicPeers>) -> Result<()> {
+        let (_, known) = self.config.neighbours()?;
+        for known in known {
+            if dynamic.iter().all(|dynamic| dynamic.prefix != known.prefix) {
+                let cease = Cease::PeerDeconfigured;
+                self.bgp.remove_dynamic_peers(known.prefix, cease);
+            }
+        }
+        for dynamic in dynamic {
+            self.bgp.add_dynamic_peers(dynamic);
+        }
         Ok(())
     }
 }

@@ -56,11 +56,15 @@ impl Speaker {
         });
     }
 
-    fn configure(&self, change: impl FnOnce(&mut Value)) {
+    fn configuration(&self) -> Value {
         let path = self.folder.path().join("bgpd.json");
-        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn configure(&self, change: impl FnOnce(&mut Value)) {
+        let mut config = self.configuration();
         change(&mut config);
-        std::fs::write(path, config.to_string()).unwrap();
+        std::fs::write(self.folder.path().join("bgpd.json"), config.to_string()).unwrap();
     }
 
     fn signal(&self, signal: Signal) {
@@ -176,6 +180,24 @@ fn reloads() {
     until("the speaker still answers", || {
         control::ask(&node.socket(), "status").is_ok()
     });
+}
+
+/// A prefix that is gone from the file: whoever came from it is sent away and not let in again.
+#[test]
+fn a_prefix_is_removed_by_a_reload() {
+    let (reflector, node) = pair();
+    reflector.sees("at first", BOTH);
+    let kept = reflector.configuration()["peers"].clone();
+    reflector.configure(|config| config["peers"] = json!([]));
+    reflector.signal(Signal::SIGHUP);
+    reflector.sees("nobody", &[]);
+    let neighbors = control::ask(&reflector.socket(), "neighbors").unwrap();
+    assert_eq!(neighbors, json!([]));
+    let sessions = || control::ask(&node.socket(), "neighbors").unwrap()[0]["sessions"].clone();
+    assert_eq!(sessions(), json!(1), "it is not let in again");
+    reflector.configure(|config| config["peers"] = kept);
+    reflector.signal(Signal::SIGHUP);
+    reflector.sees("let in again", BOTH);
 }
 
 #[test]
