@@ -30,7 +30,7 @@ fn runtime() -> Runtime {
 }
 
 /// Starts gobgpd in AS 64513 and gives it its routes.
-fn gobgp(lab: &mut Lab, as_number: u32, password: &str, restarted: bool) {
+fn gobgp(lab: &mut Lab, as_number: u32, password: &str) {
     for program in ["gobgpd", "gobgp"] {
         assert!(
             Command::new(program).arg("--version").output().is_ok(),
@@ -54,9 +54,8 @@ fn gobgp(lab: &mut Lab, as_number: u32, password: &str, restarted: bool) {
     );
     let file = lab.file("gobgp.toml");
     std::fs::write(&file, text).unwrap();
-    let flag = if restarted { "-r" } else { "" };
     lab.start_program(&format!(
-        "gobgpd -p {flag} --pprof-disable --api-hosts 127.0.0.1:50051 -f {}",
+        "gobgpd -p --pprof-disable --api-hosts 127.0.0.1:50051 -f {}",
         file.display()
     ));
     until("gobgpd answers", || {
@@ -128,7 +127,7 @@ fn exchanged(lab: &Lab, ours: &mut Ours) {
 #[test]
 fn routes_both_ways_between_ases_with_md5() {
     let mut lab = Lab::new();
-    gobgp(&mut lab, 4_200_000_001, "secret", false);
+    gobgp(&mut lab, 4_200_000_001, "secret");
     let mut ours = start(&lab, 4_200_000_001, false, "secret");
     exchanged(&lab, &mut ours);
     let seen = table(&lab, OUR_V4);
@@ -165,7 +164,7 @@ fn routes_both_ways_between_ases_with_md5() {
 #[test]
 fn graceful_restart_in_both_roles() {
     let mut lab = Lab::new();
-    gobgp(&mut lab, 64512, "", false);
+    gobgp(&mut lab, 64512, "");
     let mut ours = start(&lab, 64512, false, "");
     exchanged(&lab, &mut ours);
     ours.kill();
