@@ -27,7 +27,7 @@ const LAB: [Need; 4] = [
     ("/usr/include/stdio.h", "libc6-dev"),
 ];
 
-const TESTS: [Need; 9] = [
+const TESTS: [Need; 10] = [
     ("bird", "bird2"),
     ("/usr/lib/frr/bgpd", "frr"),
     ("gobgpd", "gobgpd"),
@@ -35,6 +35,7 @@ const TESTS: [Need; 9] = [
     ("etcd", "etcd-server"),
     ("protoc", "protobuf-compiler"),
     ("ping", "iputils-ping"),
+    ("python3", "python3-venv"),
     ("unshare", "util-linux"),
     ("/usr/lib/cni/host-local", "containernetworking-plugins"),
 ];

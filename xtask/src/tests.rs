@@ -136,6 +136,7 @@ fn tests(stages: &mut Stages) -> Result<(), String> {
         Some(EXAMPLES),
         ("OCICAT_NODE", agent.as_os_str()),
     )?;
+    third_opinion(stages)?;
     if let Some(data) = std::env::var_os("OCICAT_CALICO_DATA") {
         let flags = [
             "-p",
@@ -155,6 +156,30 @@ fn tests(stages: &mut Stages) -> Result<(), String> {
         )?;
     }
     Ok(())
+}
+
+/// What policies mean, in the opinion of PyPI's network-config-analyzer, which is installed for it.
+fn third_opinion(stages: &mut Stages) -> Result<(), String> {
+    const ANALYZER: &str = "network-config-analyzer==2.1.0";
+    let home = workspace::target().join("network-config-analyzer");
+    let program = home.join("bin/nca");
+    if !program.exists() {
+        let mut venv = Command::new("python3");
+        stages.command("Python of its own", venv.args(["-m", "venv"]).arg(&home))?;
+        let mut pip = Command::new(home.join("bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+        stages.command("network-config-analyzer", pip.arg(ANALYZER))?;
+    }
+    let test = "policy_third_opinion";
+    let flags = ["-p", "ocicat-tests", "--test", test, "--", "--ignored"];
+    let variable = ("OCICAT_NCA", program.as_os_str());
+    with(
+        stages,
+        "a third opinion on policies",
+        &flags,
+        None,
+        variable,
+    )
 }
 
 /// Runs tests that want something from the environment.
