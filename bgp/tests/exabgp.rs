@@ -153,7 +153,7 @@ fn routes_both_ways_between_ases_with_md5() {
     });
 }
 
-/// RFC 4724 section 4.2: ExaBGP is killed, we keep its routes, and its return changes none of them.
+/// RFC 4724 section 4.2: ExaBGP is killed, and we keep its routes.
 #[test]
 fn we_keep_exabgps_routes_through_a_kill() {
     let mut lab = Lab::new();
