@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod api;
+mod bench;
 mod lab;
 mod package;
 mod stage;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
   lab [ARGS]        install what is missing, build, and run the lab's demo (or `ocicat-lab ARGS`)
   test [--quick]    everything that has to hold: format, clippy, features, docs, tests, lab, packages
                     --quick: format, clippy and the tests only
+  bench [NAME..]    what things cost: policy, ipam, dataplane; all of them without a name
   vm                the kernel tests again on Debian's kernel under qemu, where there is IP in IP
   package           package every crate and build a program against each archive, outside the workspace
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ("lab", _) => lab::run(&rest),
         ("test", []) => tests::run(false),
         ("test", ["--quick"]) => tests::run(true),
+        ("bench", names) => bench::run(names),
         ("vm", []) => vm::run(),
         ("package", []) => package::run(),
         ("api", []) => api::run(false),
