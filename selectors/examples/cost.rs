@@ -1,4 +1,5 @@
-//! What parsing a selector and matching it against labels costs: the median of several runs, in nanoseconds.
+//! What parsing a selector, matching it against labels and keeping an index cost: the median of several runs, in
+//! nanoseconds.
 //!
 //! `cargo run --release -p ocicat-selectors --example cost`
 
@@ -7,7 +8,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use ocicat_selectors::Selector;
+use ocicat_selectors::{LabelIndex, Selector};
 
 const RUNS: usize = 21;
 const TIMES: u32 = 10_000;
@@ -36,6 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let matches = median(|| black_box(&selector).matches(black_box(&labels)));
         println!("{parse:>8.0} {matches:>8.1}  {text}");
     }
+    for size in [100, 1_000, 10_000] {
+        index(size)?;
+    }
     Ok(())
 }
 
@@ -50,4 +54,31 @@ fn median(mut work: impl FnMut() -> bool) -> f64 {
     }
     times.sort_by(f64::total_cmp);
     times[RUNS / 2]
+}
+
+/// As many items as selectors, each selector on one value of one label; an item's label changes to and fro.
+fn index(size: usize) -> Result<(), Box<dyn Error>> {
+    let labels = |value: usize| BTreeMap::from([("app".to_owned(), format!("a{value}"))]);
+    let mut index: LabelIndex<usize, usize> = LabelIndex::new();
+    let start = Instant::now();
+    for number in 0..size {
+        index.set_item(number, labels(number), Vec::new());
+        index.set_query(number, format!("app == 'a{number}'").parse()?);
+    }
+    while index.poll_change().is_some() {}
+    let built = start.elapsed();
+    let mut turn = 0;
+    let flip = median(|| {
+        turn += 1;
+        index.set_item(7, labels(7 + turn % 2), Vec::new());
+        let mut changes = 0;
+        while index.poll_change().is_some() {
+            changes += 1;
+        }
+        changes == 2
+    });
+    println!(
+        "index of {size} items and {size} selectors: built in {built:.1?}, a label changes in {flip:.0} ns"
+    );
+    Ok(())
 }

@@ -9,7 +9,10 @@ const BENCHES: [(&str, &[&[&str]]); 3] = [
         "policy",
         &[
             &["run", "-p", "ocicat-selectors", "--example", "cost"],
-            &["run", "-p", "ocicat-policy", "--example", "cost"],
+            // The shape of the cost: a tenth of the cluster, the cluster, ten of it.
+            &["run", "-p", "ocicat-policy", "--example", "cost", "0.1"],
+            &["run", "-p", "ocicat-policy", "--example", "cost", "1"],
+            &["run", "-p", "ocicat-policy", "--example", "cost", "10"],
         ],
     ),
     ("ipam", &[&["bench", "-p", "ocicat-ipam", "--all-features"]]),
@@ -33,9 +36,14 @@ pub(crate) fn run(names: &[&str]) -> Result<(), String> {
     for (_, commands) in BENCHES.iter().filter(|(name, _)| wanted(name)) {
         for command in *commands {
             let mut cargo = cargo();
-            cargo.args(*command).args(["--quiet", "--locked"]);
+            // What follows the fifth word is the program's own.
+            let (own, program) = command.split_at(command.len().min(5));
+            cargo.args(own).args(["--quiet", "--locked"]);
             if command[0] == "run" {
                 cargo.arg("--release");
+            }
+            if !program.is_empty() {
+                cargo.arg("--").args(program);
             }
             stage::run(&mut cargo)?;
         }
