@@ -111,12 +111,7 @@ impl Attachments {
     pub(crate) async fn remove(&self, pod: &Pod) -> Result<(), AttachmentError> {
         let endpoint = pod.endpoint_name(&self.node);
         let _turn = self.busy.lock(&endpoint).await;
-        let results = [
-            self.remove_endpoint(pod, &endpoint).await,
-            self.detach(pod).await,
-            self.release(&pod.handle()).await,
-        ];
-        results.into_iter().collect()
+        self.dismantle(pod, &endpoint).await
     }
 
     /// The link's name on the node.

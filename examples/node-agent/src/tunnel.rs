@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use ocicat_dataplane::names;
 use ocicat_datastore::model::{IpPool, Node};
 use ocicat_datastore::{Store, StoreError};
-use ocicat_ipam::{AssignRequest, Family, HandleId, Ipam, Owner, PoolRef, Use};
+use ocicat_ipam::{Ipam, Prefix, Tunnel};
 use ocicat_selectors::Selector;
 use tokio::sync::watch;
 
@@ -51,18 +51,20 @@ async fn ensure(store: &Store, ipam: &Ipam, node: &str) -> Result<(), Failure> {
     let Some(object) = store.get::<Node>(node).await? else {
         return Ok(());
     };
-    let handle = HandleId::from(format!("vxlan-tunnel-addr-{node}").as_str());
     let pools = pools(store, &object).await?;
-    let held = ipam.addresses_of(&handle).await?;
-    let good = |address: &IpAddr| pools.iter().any(|(_, range)| range.contains(*address));
-    let address = match held.iter().find(|address| good(address)) {
-        Some(address) => Some(*address),
-        None => {
-            if !held.is_empty() {
-                ipam.release_handle(&handle, SystemTime::now()).await?;
-            }
-            assign(ipam, node, &handle, &pools).await?
-        }
+    let now = SystemTime::now();
+    let stated = object.spec.ipv4_vxlan_tunnel_addr.as_ref();
+    let current: Option<IpAddr> = stated.and_then(|text| text.parse().ok());
+    let address = if pools.is_empty() {
+        ipam.release_tunnel_address(node, Tunnel::Vxlan, now)
+            .await?;
+        None
+    } else {
+        Some(
+            ipam.tunnel_address(node, Tunnel::Vxlan, current, &pools, now)
+                .await?
+                .address,
+        )
     };
     let (text, mac) = (
         address.map(|one| one.to_string()),
@@ -84,33 +86,8 @@ async fn ensure(store: &Store, ipam: &Ipam, node: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn assign(
-    ipam: &Ipam,
-    node: &str,
-    handle: &HandleId,
-    pools: &[(String, ipnetwork::IpNetwork)],
-) -> Result<Option<IpAddr>, Failure> {
-    if pools.is_empty() {
-        return Ok(None);
-    }
-    let request = AssignRequest::new(Owner::host(node), handle.as_str())
-        .v4(1)
-        .pools(
-            Family::V4,
-            pools.iter().map(|(name, _)| PoolRef::Name(name.clone())),
-        )
-        .intended_use(Use::Tunnel)
-        .attribute("node", node)
-        .attribute("type", "vxlanTunnelAddress");
-    let assignment = ipam.assign(&request, SystemTime::now()).await?;
-    Ok(assignment.addresses.first().map(|one| one.address))
-}
-
 /// Enabled IPv4 pools with VXLAN that select this node and allow tunnels.
-async fn pools(
-    store: &Store,
-    node: &Node,
-) -> Result<Vec<(String, ipnetwork::IpNetwork)>, StoreError> {
+async fn pools(store: &Store, node: &Node) -> Result<Vec<Prefix>, StoreError> {
     let selects = |pool: &IpPool| match pool.spec.node_selector.as_deref() {
         None | Some("") => true,
         Some(text) => text
@@ -131,7 +108,7 @@ async fn pools(
     Ok(listed
         .iter()
         .filter(|pool| !pool.spec.disabled && vxlan(pool) && selects(pool) && tunnels(pool))
-        .filter_map(|pool| Some((pool.metadata.name.clone(), pool.spec.cidr.parse().ok()?)))
-        .filter(|(_, range): &(String, ipnetwork::IpNetwork)| range.is_ipv4())
+        .filter_map(|pool| pool.spec.cidr.parse().ok())
+        .filter(|range: &Prefix| range.address().is_ipv4())
         .collect())
 }

@@ -127,17 +127,21 @@ impl Attachments {
         Ok(())
     }
 
-    /// Undoes an addition that failed; the first error stays the first.
-    pub(super) async fn undo(&self, pod: &Pod, first: AttachmentError) -> AttachmentError {
-        let endpoint = pod.endpoint_name(&self.node);
+    /// Takes everything of a pod away, by its names. Goes on after errors and returns the first.
+    pub(super) async fn dismantle(&self, pod: &Pod, endpoint: &str) -> Result<(), AttachmentError> {
         let results = [
-            self.remove_endpoint(pod, &endpoint).await,
+            self.remove_endpoint(pod, endpoint).await,
             self.detach(pod).await,
             self.release(&pod.handle()).await,
         ];
-        match results.into_iter().find_map(Result::err) {
-            None => first,
-            Some(then) => AttachmentError::Undoing {
+        results.into_iter().collect()
+    }
+
+    /// Undoes an addition that failed; the first error stays the first.
+    pub(super) async fn undo(&self, pod: &Pod, first: AttachmentError) -> AttachmentError {
+        match self.dismantle(pod, &pod.endpoint_name(&self.node)).await {
+            Ok(()) => first,
+            Err(then) => AttachmentError::Undoing {
                 first: Box::new(first),
                 then: Box::new(then),
             },
