@@ -120,7 +120,7 @@ impl Agent {
         };
         let store = Store::new(backend);
         let place = self.place()?;
-        startup::ensure_node(&store, &node, place.address).await?;
+        startup::ensure_node(&store, &node, &place).await?;
         let settings = startup::bgp(&store, &node, &place, &self.config.bgp).await?;
         let (preserved, adopted) = predecessors_routes()?;
         let (speaker, speaker_events, speaker_driver) = Speaker::new(&settings, preserved)?;
@@ -256,6 +256,7 @@ impl Agent {
         Fixed {
             node,
             uplink: Some(place.uplink.clone()),
+            uplink_v6: place.uplink_v6(),
             felix,
             closed: vec![(Protocol::TCP, bgp.listen.port())],
             as_number: bgp.as_number,

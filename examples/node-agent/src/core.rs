@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::control::Question;
 use crate::events::Events;
 use crate::facts::Facts;
-use crate::network::{self, Inputs, Learned, Uplink};
+use crate::network::{self, Inputs, Learned, Tunnels, Uplink};
 use crate::peers::WantedPeer;
 use crate::world::{KINDS, Touched, World};
 
@@ -27,6 +27,9 @@ mod wait;
 
 pub(crate) use run::Channels;
 use wait::Waits;
+
+/// How long a tunnel outlives the last pool that asked for it.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// A state that the dataplane should reach, counted.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +56,8 @@ pub(crate) struct Fixed {
     pub(crate) node: String,
     /// The link with the node's address.
     pub(crate) uplink: Option<Uplink>,
+    /// The link with the node's IPv6 address, where that is another one.
+    pub(crate) uplink_v6: Option<Uplink>,
     /// Felix's parameters from file and environment: they win over the datastore's.
     pub(crate) felix: BTreeMap<String, String>,
     /// The AS that the speaker was started with.
@@ -69,6 +74,8 @@ pub(crate) struct Core {
     state: State,
     touched: Touched,
     policy_touched: bool,
+    tunnels: Tunnels,
+    lingering: Option<(Tunnels, Instant)>,
     learned: BTreeMap<Prefix, Learned>,
     adopted: BTreeMap<RouteKey, ocicat_dataplane::state::Route>,
     gateways: BTreeMap<IpAddr, Hop>,
@@ -108,6 +115,8 @@ impl Core {
                 originations: true,
             },
             policy_touched: true,
+            tunnels: Tunnels::default(),
+            lingering: None,
             learned: BTreeMap::new(),
             adopted,
             gateways: BTreeMap::new(),
@@ -240,6 +249,8 @@ impl Core {
             return;
         }
         let mut changed = self.desired.borrow().generation == 0;
+        let over = |(_, until): &(Tunnels, Instant)| *until <= Instant::now();
+        self.touched.network |= self.lingering.as_ref().is_some_and(over);
         if std::mem::take(&mut self.touched.network) {
             changed |= self.plan_network();
         }
@@ -260,9 +271,13 @@ impl Core {
     fn plan_network(&mut self) -> bool {
         let (nodes, own) = (self.world.other_nodes(), self.world.own_node());
         let (pods, borrowed) = (self.world.pods(), self.world.borrowed());
+        let lingering = self.linger();
         let mut network = network::plan(&Inputs {
             own: &own,
+            name: &self.fixed.node,
             uplink: self.fixed.uplink.as_ref(),
+            uplink_v6: self.fixed.uplink_v6.as_ref(),
+            lingering,
             nodes: &nodes,
             pools: &self.world.pools,
             own_blocks: &self.world.own_blocks,
@@ -283,10 +298,25 @@ impl Core {
         changed |= replace_shared(&mut self.state.routes, network.routes);
         changed |= replace_shared(&mut self.state.neighbours, network.neighbours);
         changed |= replace_shared(&mut self.state.fdb, network.fdb);
-        changed | self.plan_host()
+        changed | self.plan_host(lingering)
     }
 
-    fn plan_host(&mut self) -> bool {
+    /// Tunnels that no pool asks for any more stay a while: other nodes learn of it a moment later, and send into them
+    /// until then.
+    fn linger(&mut self) -> Tunnels {
+        let now = Instant::now();
+        let wanted = Tunnels::of(&self.world.pools);
+        if wanted.or(self.tunnels) != wanted {
+            self.lingering = Some((self.tunnels, now + LINGER));
+        }
+        self.tunnels = wanted;
+        self.lingering = self.lingering.filter(|(_, until)| *until > now);
+        self.lingering
+            .map(|(tunnels, _)| tunnels)
+            .unwrap_or_default()
+    }
+
+    fn plan_host(&mut self, lingering: Tunnels) -> bool {
         self.notes.clear();
         let action = self.felix("defaultEndpointToHostAction");
         let action = crate::host::endpoint_to_host(action.as_deref()).unwrap_or_else(|problem| {
@@ -294,7 +324,7 @@ impl Core {
                 .push(format!("FelixConfiguration: {problem}; Drop is in force"));
             ocicat_dataplane::state::EndpointToHost::Drop
         });
-        let rules = crate::host::rules(&self.world.pools, action, &self.fixed.closed);
+        let rules = crate::host::rules(&self.world.pools, lingering, action, &self.fixed.closed);
         let mut changed = replace_shared(&mut self.state.host, rules);
         changed |= replace_shared(&mut self.state.nat, crate::host::nat(&self.world.pools));
         let set = self.state.sets.entry(crate::host::nodes_set()).or_default();
@@ -338,9 +368,9 @@ impl Core {
     /// How long the core may sleep: until the next wait runs out.
     pub(crate) fn deadline(&self) -> Instant {
         let hour = Instant::now() + Duration::from_secs(3600);
-        self.waits
-            .next_limit()
-            .map_or(hour, |limit| limit.min(hour))
+        let lingering = self.lingering.map(|(_, until)| until);
+        let times = self.waits.next_limit().into_iter().chain(lingering);
+        times.fold(hour, Instant::min)
     }
 }
 

@@ -11,8 +11,8 @@ pub struct Facts {
     pub reasons: Vec<String>,
     /// The largest packet of pods, in bytes.
     pub mtu: u32,
-    /// Names of the pools that use VXLAN, with their ranges; `None` before the first sync.
-    pub vxlan_pools: Option<Vec<String>>,
+    /// What of pools and this node's labels the addresses of tunnels depend on; `None` before the first sync.
+    pub tunnel_pools: Option<Vec<String>>,
     /// Annotations of namespaces.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use ocicat_dataplane::Prefix;
-use ocicat_dataplane::hop::When;
 use ocicat_dataplane::names;
 use ocicat_dataplane::state::{
     EndpointToHost, HostRules, Member, Nat, Protocol, Set, SetId, TunnelGuard,
 };
 
-use crate::network::{NodeView, PoolView};
+use crate::network::{NodeView, PoolView, Tunnels};
 
 /// The set of all nodes' addresses: tunnel packets from anybody else are dropped.
 const NODES: &str = "nodes";
@@ -30,23 +29,22 @@ pub fn endpoint_to_host(text: Option<&str>) -> Result<EndpointToHost, String> {
     }
 }
 
-/// The rules of the node. `closed` are ports of the agent itself that no pod may reach.
+/// The rules of the node. `lingering` are tunnels that are still heard though no pool asks for them; `closed` are ports of the agent itself that no pod may reach.
 #[must_use]
 pub fn rules(
     pools: &BTreeMap<String, PoolView>,
+    lingering: Tunnels,
     endpoint_to_host: EndpointToHost,
     closed: &[(Protocol, u16)],
 ) -> HostRules {
+    let tunnels = Tunnels::of(pools).or(lingering);
     let mut rules = HostRules {
         endpoint_to_host,
         closed_to_pods: closed.to_vec(),
         ..HostRules::default()
     };
     let sources = SetId::new(NODES);
-    if pools
-        .values()
-        .any(|pool| pool.encapsulation.vxlan != When::Never)
-    {
+    if tunnels.vxlan || tunnels.vxlan_v6 {
         let port = Some(names::VXLAN_PORT);
         rules
             .closed_to_pods
@@ -57,10 +55,7 @@ pub fn rules(
             sources: sources.clone(),
         });
     }
-    if pools
-        .values()
-        .any(|pool| pool.encapsulation.ipip != When::Never)
-    {
+    if tunnels.ipip {
         rules.tunnels.push(TunnelGuard {
             protocol: Protocol(4),
             port: None,
@@ -131,7 +126,7 @@ mod tests {
     fn the_set_of_nodes_follows_in_small_steps() {
         let node = |address: &str| NodeView {
             addresses: vec![address.parse().unwrap()],
-            vtep: None,
+            ..NodeView::default()
         };
         let mut set = Set::default();
         let mut nodes = BTreeMap::from([

@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use ocicat_dataplane::hop::{Encapsulation, Toward, When, toward};
-use ocicat_dataplane::state::{
-    Fdb, Hop, Link, LinkKind, LinkName, MacAddr, Neighbour, Route, RouteKey,
-};
-use ocicat_dataplane::{Prefix, mtu, names};
+use ocicat_dataplane::state::{Fdb, Hop, Link, LinkName, MacAddr, Neighbour, Route, RouteKey};
+use ocicat_dataplane::{Prefix, names};
 
 /// A pool, as far as routes depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +31,10 @@ pub struct NodeView {
     pub addresses: Vec<IpNetwork>,
     /// The address and the hardware address of its VXLAN device.
     pub vtep: Option<(IpAddr, MacAddr)>,
+    /// Likewise of the device for IPv6 underlays.
+    pub vtep_v6: Option<(IpAddr, MacAddr)>,
+    /// The address of its IP in IP device.
+    pub ipip: Option<IpAddr>,
 }
 
 impl NodeView {
@@ -43,6 +45,18 @@ impl NodeView {
             .iter()
             .copied()
             .find(|address| address.is_ipv4() == ipv4)
+    }
+
+    /// The VXLAN device that packets of one family go through.
+    #[must_use]
+    pub const fn vtep(&self, ipv4: bool) -> Option<(IpAddr, MacAddr)> {
+        if ipv4 { self.vtep } else { self.vtep_v6 }
+    }
+
+    /// The addresses of its tunnel devices.
+    pub fn tunnel_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let vteps = [self.vtep, self.vtep_v6].into_iter().flatten();
+        vteps.map(|(address, _)| address).chain(self.ipip)
     }
 }
 
@@ -64,13 +78,53 @@ pub struct Learned {
     pub external: bool,
 }
 
+/// Tunnels that are kept although no pool asks for them any more, since other nodes may not know that yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tunnels {
+    /// IP in IP.
+    pub ipip: bool,
+    /// VXLAN between IPv4 addresses.
+    pub vxlan: bool,
+    /// VXLAN between IPv6 addresses.
+    pub vxlan_v6: bool,
+}
+
+impl Tunnels {
+    /// Those that pools ask for.
+    #[must_use]
+    pub fn of(pools: &BTreeMap<String, PoolView>) -> Self {
+        let any = |wants: fn(&PoolView) -> bool| pools.values().any(wants);
+        Self {
+            ipip: any(|pool| pool.encapsulation.ipip != When::Never && pool.range.is_ipv4()),
+            vxlan: any(|pool| pool.encapsulation.vxlan != When::Never && pool.range.is_ipv4()),
+            vxlan_v6: any(|pool| pool.encapsulation.vxlan != When::Never && !pool.range.is_ipv4()),
+        }
+    }
+
+    /// Those in either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            ipip: self.ipip || other.ipip,
+            vxlan: self.vxlan || other.vxlan,
+            vxlan_v6: self.vxlan_v6 || other.vxlan_v6,
+        }
+    }
+}
+
 /// Everything that the plan depends on.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a> {
     /// This node.
     pub own: &'a NodeView,
+    /// This node's name, which the hardware addresses of its tunnels derive from.
+    pub name: &'a str,
     /// The link with this node's address.
     pub uplink: Option<&'a Uplink>,
+    /// The link with this node's IPv6 address, where that is another one.
+    pub uplink_v6: Option<&'a Uplink>,
+    /// Tunnels to have beside those that pools ask for.
+    pub lingering: Tunnels,
     /// The other nodes.
     pub nodes: &'a BTreeMap<String, NodeView>,
     /// All pools.
@@ -89,6 +143,23 @@ pub struct Inputs<'a> {
     pub gateways: &'a BTreeMap<IpAddr, Hop>,
 }
 
+impl Inputs<'_> {
+    /// The link with this node's address of one family.
+    fn uplink(&self, ipv4: bool) -> Option<&Uplink> {
+        if ipv4 {
+            self.uplink
+        } else {
+            self.uplink_v6.or(self.uplink)
+        }
+    }
+
+    /// Whether an address is another node's: only nodes take packets out of tunnels.
+    fn is_node(&self, address: IpAddr) -> bool {
+        let mut nodes = self.nodes.values();
+        nodes.any(|node| node.addresses.iter().any(|own| own.ip() == address))
+    }
+}
+
 /// What the node needs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
@@ -100,6 +171,8 @@ pub struct Network {
     pub neighbours: BTreeMap<Neighbour, MacAddr>,
     /// Permanent forwarding entries.
     pub fdb: BTreeMap<Fdb, IpAddr>,
+    /// Blocks and addresses of VXLAN pools whose node has no tunnel yet: what BGP says serves until then.
+    waiting: BTreeSet<Prefix>,
     /// Next hops of routes that had to be left out, since the kernel's way to them is not known yet.
     pub unresolved: BTreeSet<IpAddr>,
 }
@@ -135,54 +208,6 @@ impl Network {
         }
     }
 
-    fn tunnel_links(&mut self, inputs: &Inputs<'_>) {
-        let pools = || inputs.pools.values().map(|pool| pool.encapsulation);
-        let Some(uplink) = inputs.uplink else { return };
-        if pools().any(|pool| pool.vxlan != When::Never)
-            && let (Some(local), Some((address, mac)), Ok(name)) = (
-                inputs.own.address(true),
-                inputs.own.vtep,
-                names::link(names::VXLAN_LINK),
-            )
-        {
-            let kind = LinkKind::Vxlan {
-                vni: names::VXLAN_VNI,
-                port: names::VXLAN_PORT,
-                local: local.ip(),
-                parent: Some(uplink.name.clone()),
-                mac,
-            };
-            let mtu = uplink.mtu.saturating_sub(mtu::VXLAN_OVERHEAD);
-            let addresses = BTreeSet::from([IpNetwork::from(address)]);
-            self.links.insert(
-                name.clone(),
-                Arc::new(Link {
-                    kind,
-                    mtu,
-                    addresses,
-                }),
-            );
-            for node in inputs.nodes.values() {
-                if let (Some(underlay), Some((vtep, mac))) = (node.address(true), node.vtep) {
-                    self.neighbours.insert(
-                        Neighbour {
-                            link: name.clone(),
-                            address: vtep,
-                        },
-                        mac,
-                    );
-                    self.fdb.insert(
-                        Fdb {
-                            link: name.clone(),
-                            mac,
-                        },
-                        underlay.ip(),
-                    );
-                }
-            }
-        }
-    }
-
     /// Blocks and borrowed addresses of VXLAN pools: the datastore knows them, BGP is not needed.
     fn store_routes(&mut self, inputs: &Inputs<'_>) {
         let blocks = inputs.blocks.iter().map(|(block, node)| (*block, node));
@@ -204,20 +229,10 @@ impl Network {
                 continue;
             };
             match toward(pool.encapsulation, &inputs.own.addresses, underlay.ip()) {
-                Toward::Vxlan => {
-                    if let (Some((vtep, _)), Ok(link)) = (node.vtep, names::link(names::VXLAN_LINK))
-                        && self.links.contains_key(&link)
-                    {
-                        self.add(
-                            prefix,
-                            Hop::Via {
-                                gateway: vtep,
-                                link: Some(link),
-                                onlink: true,
-                            },
-                        );
-                    }
-                }
+                Toward::Vxlan => match self.vxlan_hop(node, prefix.is_ipv4()) {
+                    Some(hop) => self.add(prefix, hop),
+                    None => drop(self.waiting.insert(prefix)),
+                },
                 _ => self.add_toward(prefix, underlay.ip(), inputs),
             }
         }
@@ -226,26 +241,18 @@ impl Network {
     fn learned_routes(&mut self, inputs: &Inputs<'_>) {
         for (prefix, learned) in inputs.learned {
             let pool = pool_of(inputs.pools, *prefix);
-            let from_store = pool.is_some_and(|pool| pool.encapsulation.vxlan != When::Never);
+            let from_store = pool.is_some_and(|pool| pool.encapsulation.vxlan != When::Never)
+                && !self.waiting.contains(prefix);
             let astray = pool.is_none() && !learned.external;
             if from_store || astray || self.routes.contains_key(&RouteKey::main(*prefix)) {
                 continue;
             }
             let encapsulation = pool.map(|pool| pool.encapsulation).unwrap_or_default();
             for hop in &learned.hops {
-                match toward(encapsulation, &inputs.own.addresses, *hop) {
-                    Toward::Ipip => {
-                        if let Ok(link) = names::link(names::IPIP_LINK) {
-                            self.add(
-                                *prefix,
-                                Hop::Via {
-                                    gateway: *hop,
-                                    link: Some(link),
-                                    onlink: true,
-                                },
-                            );
-                        }
-                    }
+                let tunnelled = toward(encapsulation, &inputs.own.addresses, *hop) == Toward::Ipip
+                    && inputs.is_node(*hop);
+                match names::link(names::IPIP_LINK) {
+                    Ok(link) if tunnelled => self.add(*prefix, onlink(*hop, link)),
                     _ => self.add_toward(*prefix, *hop, inputs),
                 }
             }
@@ -256,7 +263,8 @@ impl Network {
     fn add_toward(&mut self, prefix: Prefix, to: IpAddr, inputs: &Inputs<'_>) {
         let near = inputs.own.addresses.iter().any(|own| own.contains(to));
         if near {
-            let link = inputs.uplink.map(|uplink| uplink.name.clone());
+            let link = inputs.uplink(to.is_ipv4());
+            let link = link.map(|uplink| uplink.name.clone());
             self.add(
                 prefix,
                 Hop::Via {
@@ -285,6 +293,17 @@ impl Network {
         }
     }
 }
+
+/// By way of a gateway that is taken for a neighbour on a tunnel's link.
+fn onlink(gateway: IpAddr, link: LinkName) -> Hop {
+    Hop::Via {
+        gateway,
+        link: Some(link),
+        onlink: true,
+    }
+}
+
+mod tunnels;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ocicat_bgp::driver::{self, DriverConfig, DriverError, Handle};
 use ocicat_bgp::{
-    Attributes, Cease, Event, Filter, GracefulRestart, NextHopMode, PeerConfig, PeerId,
+    Attributes, Cease, Event, Families, Filter, GracefulRestart, NextHopMode, PeerConfig, PeerId,
     SpeakerConfig, State, Stop,
 };
 use ocicat_dataplane::Prefix;
@@ -71,6 +71,8 @@ impl Speaker {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         let config = SpeakerConfig::new(settings.as_number, settings.router_id)
             .restarting(forwarding_preserved)
+            .next_hop_v6(settings.next_hop_v6.map(|hop| IpAddr::V6(hop).into()))
+            .next_hop_v4(settings.local.is_ipv4().then(|| settings.local.into()))
             .seed(seed);
         let (handle, driver) = driver::new(DriverConfig::new(config).listen(settings.listen))?;
         let (sender, receiver) = mpsc::channel(1024);
@@ -143,7 +145,7 @@ impl Speaker {
             .forwarding_preserved(self.forwarding_preserved);
         let mut config = PeerConfig::new(wanted.address.ip(), wanted.as_number)
             .port(wanted.address.port())
-            .local_address(Some(self.settings.local))
+            .local_address(self.local_address(wanted.address.ip()))
             .hold_time(wanted.keepalive * 3)
             .keepalive(Some(wanted.keepalive))
             .next_hop(match wanted.next_hop {
@@ -152,7 +154,8 @@ impl Speaker {
                 NextHop::Keep => NextHopMode::Keep,
             })
             .graceful_restart(Some(restart))
-            .max_restart_time(wanted.restart_time.max(std::time::Duration::from_secs(1)));
+            .max_restart_time(wanted.restart_time.max(std::time::Duration::from_secs(1)))
+            .families(self.families(wanted.address.ip()));
         if wanted.local_as != self.settings.as_number {
             config = config.local_as(Some(wanted.local_as.into()));
         }
@@ -163,6 +166,22 @@ impl Speaker {
         } else {
             config.export(Some(Arc::clone(&self.outside)))
         }
+    }
+
+    /// Both families where the node has addresses of both, on one session.
+    fn families(&self, peer: IpAddr) -> Families {
+        match (self.settings.local, self.settings.next_hop_v6) {
+            (IpAddr::V4(_), Some(_)) => Families::BOTH,
+            _ if peer.is_ipv4() => Families::IPV4,
+            _ => Families::IPV6,
+        }
+    }
+
+    /// The node's address of the peer's family.
+    fn local_address(&self, peer: IpAddr) -> Option<IpAddr> {
+        let second = self.settings.next_hop_v6.map(IpAddr::V6);
+        let mut own = [Some(self.settings.local), second].into_iter().flatten();
+        own.find(|own| own.is_ipv4() == peer.is_ipv4())
     }
 
     /// How the wanted sessions are doing.

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use ocicat_dataplane::Prefix;
 use ocicat_dataplane::hop::{Encapsulation, When};
-use ocicat_dataplane::state::LinkName;
+use ocicat_dataplane::names;
+use ocicat_dataplane::state::{LinkName, MacAddr};
 use ocicat_datastore::model::{
     BgpConfiguration, BgpPeer, BlockAffinity, FelixConfiguration, IpPool, IpamBlock, Kind, Node,
     Profile, WorkloadEndpoint,
@@ -264,22 +265,18 @@ impl World {
             .flatten()
             .filter_map(|text| text.parse().ok())
             .collect();
-        let vtep = node
-            .spec
-            .ipv4_vxlan_tunnel_addr
-            .as_ref()
-            .and_then(|address| {
-                let address = address.split('/').next().unwrap_or_default().parse().ok()?;
-                let mac = node
-                    .spec
-                    .vxlan_tunnel_mac_addr
-                    .as_ref()
-                    .and_then(|mac| mac.parse().ok());
-                Some((
-                    address,
-                    mac.unwrap_or_else(|| ocicat_dataplane::names::vtep_mac(name)),
-                ))
-            });
+        let spec = &node.spec;
+        let vtep = vtep(
+            spec.ipv4_vxlan_tunnel_addr.as_deref(),
+            spec.vxlan_tunnel_mac_addr.as_deref(),
+            || names::vtep_mac(name),
+        );
+        let vtep_v6 = self::vtep(
+            spec.ipv6_vxlan_tunnel_addr.as_deref(),
+            spec.vxlan_tunnel_mac_addr_v6.as_deref(),
+            || names::vtep_mac_v6(name),
+        );
+        let ipip = bgp.ipv4_ipip_tunnel_addr.as_deref().and_then(bare);
         let speaker = BgpNode {
             address: node
                 .spec
@@ -291,7 +288,12 @@ impl World {
             labels: node.metadata.labels.clone(),
             reflector: bgp.route_reflector_cluster_id,
         };
-        let view = NodeView { addresses, vtep };
+        let view = NodeView {
+            addresses,
+            vtep,
+            vtep_v6,
+            ipip,
+        };
         let mut touched = Touched::default();
         if self.bgp_nodes.get(name) != Some(&speaker) {
             touched.add(Touched::PEERS);
@@ -378,6 +380,22 @@ impl World {
             Touched::NETWORK,
         ))
     }
+}
+
+/// An address without the prefix length that may stand behind it.
+fn bare(text: &str) -> Option<IpAddr> {
+    text.split('/').next()?.parse().ok()
+}
+
+/// A node's VXLAN device, as its Node object describes it.
+fn vtep(
+    address: Option<&str>,
+    mac: Option<&str>,
+    derived: impl FnOnce() -> MacAddr,
+) -> Option<(IpAddr, MacAddr)> {
+    let address = address.and_then(bare)?;
+    let mac = mac.and_then(|mac| mac.parse().ok());
+    Some((address, mac.unwrap_or_else(derived)))
 }
 
 fn changed(changed: bool, touched: Touched) -> Touched {

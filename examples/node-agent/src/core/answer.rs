@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use ocicat_dataplane::hop::When;
 use ocicat_dataplane::mtu;
 use ocicat_datastore::model::Kind;
 
 use super::Core;
 use crate::control::Status;
 use crate::facts::Facts;
+use crate::network::Tunnels;
 
 impl Core {
     pub(super) fn answer_waits(&mut self) {
@@ -22,7 +22,7 @@ impl Core {
             ready: self.applied > 0,
             reasons: self.reasons(),
             mtu: self.pod_mtu(),
-            vxlan_pools: self.in_sync().then(|| self.vxlan_pools()),
+            tunnel_pools: self.in_sync().then(|| self.tunnel_pools()),
             namespaces: self.world.all_namespaces().clone(),
         };
         self.facts.send_if_modified(|old| {
@@ -77,15 +77,14 @@ impl Core {
         reasons
     }
 
-    fn vxlan_pools(&self) -> Vec<String> {
-        let vxlan = self
-            .world
-            .pools
-            .iter()
-            .filter(|(_, pool)| pool.encapsulation.vxlan != When::Never);
-        vxlan
-            .map(|(name, pool)| format!("{name} {} {}", pool.range, pool.disabled))
-            .collect()
+    fn tunnel_pools(&self) -> Vec<String> {
+        let pools = self.world.pools.iter().map(|(name, pool)| {
+            let (range, out_of_use) = (pool.range, pool.disabled);
+            format!("{name} {range} {out_of_use} {:?}", pool.encapsulation)
+        });
+        let own = self.world.bgp_nodes.get(&self.fixed.node);
+        let labels = own.map(|node| format!("{:?}", node.labels));
+        pools.chain(labels).collect()
     }
 
     /// What the largest tunnel in use leaves of the uplink's MTU.
@@ -95,11 +94,13 @@ impl Core {
             .uplink
             .as_ref()
             .map_or(mtu::FALLBACK, |uplink| uplink.mtu);
-        let overheads = self.world.pools.values().flat_map(|pool| {
-            let vxlan = (pool.encapsulation.vxlan != When::Never).then_some(mtu::VXLAN_OVERHEAD);
-            let ipip = (pool.encapsulation.ipip != When::Never).then_some(mtu::IPIP_OVERHEAD);
-            [vxlan, ipip].into_iter().flatten()
-        });
-        mtu::of_pods(host, overheads)
+        let tunnels = Tunnels::of(&self.world.pools);
+        let overheads = [
+            (tunnels.ipip, mtu::IPIP_OVERHEAD),
+            (tunnels.vxlan, mtu::VXLAN_OVERHEAD),
+            (tunnels.vxlan_v6, mtu::VXLAN_V6_OVERHEAD),
+        ];
+        let used = overheads.into_iter().filter(|(used, _)| *used);
+        mtu::of_pods(host, used.map(|(_, overhead)| overhead))
     }
 }

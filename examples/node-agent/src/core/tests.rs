@@ -24,6 +24,7 @@ fn bench(adopted: BTreeMap<RouteKey, Route>) -> Bench {
             name: LinkName::new("eth0").unwrap(),
             mtu: 1500,
         }),
+        uplink_v6: None,
         felix: BTreeMap::new(),
         as_number: 64512,
         closed: vec![(Protocol::TCP, 179)],

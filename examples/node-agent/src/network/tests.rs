@@ -1,6 +1,7 @@
 use super::*;
 
 struct Cluster {
+    lingering: Tunnels,
     own: NodeView,
     uplink: Uplink,
     nodes: BTreeMap<String, NodeView>,
@@ -17,6 +18,7 @@ fn node(address: &str, vtep: &str, last: u8) -> NodeView {
     NodeView {
         addresses: vec![address.parse().unwrap()],
         vtep: Some((vtep.parse().unwrap(), MacAddr([0x66, 0, 0, 0, 0, last]))),
+        ..NodeView::default()
     }
 }
 
@@ -32,6 +34,7 @@ fn cluster(vxlan: When) -> Cluster {
         export: true,
     };
     Cluster {
+        lingering: Tunnels::default(),
         own: node("192.168.10.11/24", "10.0.0.1", 1),
         uplink: Uplink {
             name: LinkName::new("eth0").unwrap(),
@@ -58,6 +61,9 @@ impl Cluster {
     fn plan(&self) -> Network {
         plan(&Inputs {
             own: &self.own,
+            name: "own",
+            uplink_v6: None,
+            lingering: self.lingering,
             uplink: Some(&self.uplink),
             nodes: &self.nodes,
             pools: &self.pools,
@@ -197,4 +203,102 @@ fn a_borrowed_address_goes_to_the_node_that_uses_it() {
         hops(&cluster.plan(), "10.0.0.9/32"),
         via("10.0.2.1", "vxlan.calico", true)
     );
+}
+
+fn ipip(when: When) -> Encapsulation {
+    Encapsulation {
+        ipip: when,
+        vxlan: When::Never,
+    }
+}
+
+#[test]
+fn ipip_pools_follow_bgp_into_the_tunnel() {
+    for (mode, near) in [
+        (When::Always, via("192.168.10.12", "tunl0", true)),
+        (When::CrossSubnet, via("192.168.10.12", "eth0", false)),
+    ] {
+        let mut cluster = cluster(When::Never);
+        cluster.own.ipip = Some("10.0.0.2".parse().unwrap());
+        cluster.pools.get_mut("p").unwrap().encapsulation = ipip(mode);
+        for (block, hop) in [
+            ("10.0.1.0/26", "192.168.10.12"),
+            ("10.0.2.0/26", "192.168.20.13"),
+        ] {
+            let learned = from_node(hop);
+            cluster.learned.insert(block.parse().unwrap(), learned);
+        }
+        let network = cluster.plan();
+        assert_eq!(hops(&network, "10.0.1.0/26"), near, "{mode:?}");
+        let far = via("192.168.20.13", "tunl0", true);
+        assert_eq!(hops(&network, "10.0.2.0/26"), far, "{mode:?}");
+        let (name, device) = network.links.iter().next().unwrap();
+        assert_eq!((name.as_str(), device.mtu), ("tunl0", 1480));
+        assert_eq!(device.addresses.len(), 1);
+    }
+}
+
+#[test]
+fn only_nodes_take_packets_out_of_tunnels() {
+    let mut cluster = cluster(When::Never);
+    cluster.pools.get_mut("p").unwrap().encapsulation = ipip(When::Always);
+    let router = Learned {
+        hops: vec!["192.168.10.1".parse().unwrap()],
+        external: true,
+    };
+    cluster
+        .learned
+        .insert("10.0.9.0/26".parse().unwrap(), router);
+    let straight = via("192.168.10.1", "eth0", false);
+    assert_eq!(hops(&cluster.plan(), "10.0.9.0/26"), straight);
+}
+
+#[test]
+fn a_node_without_its_tunnel_yet_is_reached_as_bgp_says() {
+    let mut cluster = cluster(When::Always);
+    cluster.nodes.get_mut("near").unwrap().vtep = None;
+    let block: Prefix = "10.0.1.0/26".parse().unwrap();
+    cluster.learned.insert(block, from_node("192.168.10.12"));
+    let straight = via("192.168.10.12", "eth0", false);
+    assert_eq!(hops(&cluster.plan(), "10.0.1.0/26"), straight);
+}
+
+#[test]
+fn a_tunnel_has_its_device_before_its_address_and_after_its_pool() {
+    let mut cluster = cluster(When::Always);
+    cluster.own.vtep = None;
+    let device = |cluster: &Cluster| cluster.plan().links.into_values().next();
+    assert_eq!(device(&cluster).unwrap().addresses.len(), 0);
+    cluster.pools.clear();
+    assert_eq!(device(&cluster), None);
+    cluster.lingering.vxlan = true;
+    assert!(device(&cluster).is_some());
+}
+
+#[test]
+fn ipv6_has_a_device_of_its_own() {
+    let mut cluster = cluster(When::CrossSubnet);
+    cluster.pools.get_mut("p").unwrap().range = "fd00:10:1::/48".parse().unwrap();
+    cluster.blocks.clear();
+    let mac = MacAddr([0x66, 0, 0, 0, 1, 3]);
+    for (name, address, vtep, block) in [
+        ("near", "fd00:1::12/64", "fd00:10:1::c", "fd00:10:1:1::/122"),
+        ("far", "fd00:2::13/64", "fd00:10:1::d", "fd00:10:1:2::/122"),
+    ] {
+        let node = cluster.nodes.get_mut(name).unwrap();
+        node.addresses.push(address.parse().unwrap());
+        node.vtep_v6 = Some((vtep.parse().unwrap(), mac));
+        cluster
+            .blocks
+            .insert(block.parse().unwrap(), name.to_owned());
+    }
+    cluster.own.addresses.push("fd00:1::11/64".parse().unwrap());
+    let network = cluster.plan();
+    let names: Vec<&str> = network.links.keys().map(LinkName::as_str).collect();
+    assert_eq!(names, ["vxlan-v6.calico"]);
+    assert_eq!(network.links.values().next().unwrap().mtu, 1430);
+    let near = via("fd00:1::12", "eth0", false);
+    assert_eq!(hops(&network, "fd00:10:1:1::/122"), near);
+    let far = via("fd00:10:1::d", "vxlan-v6.calico", true);
+    assert_eq!(hops(&network, "fd00:10:1:2::/122"), far);
 }
