@@ -13,10 +13,11 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::attributes::NextHop;
-use crate::filter::{Filter, FilterPeer, Verdict};
+use crate::filter::{Filter, FilterPeer, Learned, Verdict};
 use crate::number::{AsNumber, Family};
 use crate::peer::NextHopMode;
 use crate::rib::{Context, Entry, LOCAL, SetId, Table};
+use crate::speaker::PeerId;
 use crate::wire::Key;
 
 pub(crate) use outgoing::Outgoing;
@@ -35,6 +36,9 @@ pub(crate) struct GroupKey {
     pub(crate) four_octets: bool,
     /// The identity of the export filter; 0 without one.
     pub(crate) filter: usize,
+    /// What an export filter knows of the peer: its AS, and whose group it is where it looks at the peer.
+    pub(crate) filter_as: AsNumber,
+    pub(crate) filter_peer: Option<PeerId>,
 }
 
 /// Who gets a piece of a chunk.
@@ -360,13 +364,23 @@ impl Group {
         let Some(filter) = &self.filter else {
             return Some(set);
         };
-        match filter.judge(&self.filter_peer, &key.prefix(), attributes) {
+        let peer = FilterPeer {
+            learned: match (peer == LOCAL, source.external) {
+                (true, _) => Learned::Local,
+                (false, true) => Learned::External,
+                (false, false) => Learned::Internal,
+            },
+            interface: context.interface(attributes.next_hop(), peer),
+            ..self.filter_peer.clone()
+        };
+        let local = peer.learned == Learned::Local;
+        match filter.judge(&peer, &key.prefix(), attributes) {
             Verdict::Accept => Some(set),
             Verdict::Reject => None,
             Verdict::Replace(mut other) => {
                 // RFC 4271 section 5.1.4: a MED that came with the route goes no further, one that the filter set does.
                 let kept = other.med().is_some() && other.med() == attributes.med();
-                if kept && self.key.external && peer != LOCAL {
+                if kept && self.key.external && !local {
                     other = other.edit().med(None).build();
                 }
                 let other = context.interner.intern_attributes(&other);

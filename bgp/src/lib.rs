@@ -4,19 +4,23 @@ pub mod attributes;
 #[cfg(feature = "tokio")]
 pub mod driver;
 mod export;
-mod filter;
+pub mod filter;
 mod number;
 mod peer;
 mod prefix;
 mod rib;
 mod session;
 mod speaker;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(feature = "serde")]
+mod text;
 pub mod wire;
 
 pub use attributes::{
     AsPath, Attributes, AttributesBuilder, Community, LargeCommunity, NextHop, Origin,
 };
-pub use filter::{Filter, FilterPeer, Verdict};
+pub use filter::{Filter, FilterPeer, Learned, RuleSet, Rules, Verdict};
 pub use ipnetwork;
 pub use number::{AsNumber, AsNumberError, Families, Family};
 pub use peer::{GracefulRestart, NextHopMode, Password, PasswordError, PeerConfig, Ttl};

@@ -125,6 +125,8 @@ pub struct PeerConfig {
     pub port: u16,
     /// The address that our side of the connection has; the system chooses when `None`.
     pub local_address: Option<IpAddr>,
+    /// The interface that the peer is reached over, for filters that ask. Default none.
+    pub interface: Option<Arc<str>>,
     /// Wait for the peer to connect, never dial. Default false.
     pub passive: bool,
     /// The hold time that we propose. 0, or at least 3 s; default 90 s (RFC 4271 section 10).
@@ -173,6 +175,7 @@ impl PeerConfig {
             local_as: None,
             port: PORT,
             local_address: None,
+            interface: None,
             passive: false,
             hold_time: Duration::from_secs(90),
             keepalive: None,
@@ -216,6 +219,13 @@ impl PeerConfig {
     #[must_use]
     pub fn local_address(mut self, local_address: impl Into<Option<IpAddr>>) -> Self {
         self.local_address = local_address.into();
+        self
+    }
+
+    /// Sets the interface that filters see.
+    #[must_use]
+    pub fn interface<'a>(mut self, interface: impl Into<Option<&'a str>>) -> Self {
+        self.interface = interface.into().map(Arc::from);
         self
     }
 

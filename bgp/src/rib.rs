@@ -12,6 +12,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 pub use decision::Step;
 
@@ -19,15 +20,18 @@ pub(crate) use decision::decide;
 pub(crate) use intern::{Interner, SetId};
 pub(crate) use table::{Entry, Learned, Path, Table};
 
+use crate::attributes::NextHop;
 use crate::wire::{V4, V6};
 
 /// Where paths come from: a peer, or this speaker itself (index 0).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) external: bool,
     pub(crate) rr_client: bool,
     pub(crate) router_id: Ipv4Addr,
     pub(crate) address: IpAddr,
+    /// The interface that it is reached over, if the host has said so.
+    pub(crate) interface: Option<Arc<str>>,
 }
 
 impl Source {
@@ -36,6 +40,7 @@ impl Source {
         rr_client: true,
         router_id: Ipv4Addr::UNSPECIFIED,
         address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        interface: None,
     };
 }
 
@@ -49,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) sources: Vec<Source>,
     /// Next hops that the host has spoken about: the cost to reach them, `None` for unreachable.
     pub(crate) hops: HashMap<IpAddr, Option<u32>>,
+    /// The interfaces that next hops are reached over, where the host has said so.
+    pub(crate) interfaces: HashMap<IpAddr, Arc<str>>,
     pub(crate) max_paths: u8,
     pub(crate) always_compare_med: bool,
 }
@@ -63,6 +70,14 @@ impl Context {
             Some(hop) => self.hops.get(&hop.address()).copied().unwrap_or(Some(0)),
             None => Some(0),
         }
+    }
+
+    /// The interface that a route with this next hop leads out of, as filters see it.
+    pub(crate) fn interface(&self, hop: Option<NextHop>, source: u16) -> Option<Arc<str>> {
+        let known = hop.and_then(|hop| self.interfaces.get(&hop.address()));
+        known
+            .or(self.sources.get(usize::from(source))?.interface.as_ref())
+            .cloned()
     }
 }
 
@@ -80,6 +95,7 @@ impl Rib {
             interner: Interner::new(seed),
             sources: vec![Source::LOCAL],
             hops: HashMap::new(),
+            interfaces: HashMap::new(),
             max_paths,
             always_compare_med,
         };

@@ -29,12 +29,21 @@ use slot::Slot;
 pub struct PeerId(u32);
 
 impl PeerId {
+    /// The identity of no peer.
+    pub(crate) const UNKNOWN: Self = Self(0);
+
     const fn index(self) -> usize {
         (self.0 & 0xffff) as usize
     }
 
     const fn source(self) -> u16 {
         (self.0 & 0xffff) as u16
+    }
+
+    /// An identity that no speaker has given.
+    #[cfg(feature = "testing")]
+    pub(crate) const fn testing(number: u32) -> Self {
+        Self(number)
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) enum Command {
     Withdraw(Prefix),
     Complete,
     NextHop(IpAddr, Option<u32>),
+    Interface(IpAddr, Option<String>),
     Events(mpsc::Sender<Event>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Routes(oneshot::Sender<Vec<Route>>),
@@ -147,6 +148,11 @@ impl Handle {
     /// Says how far a next hop is, or that it cannot be reached (`None`).
     pub fn set_next_hop(&self, address: IpAddr, cost: Option<u32>) {
         self.send(Command::NextHop(address, cost));
+    }
+
+    /// Says which interface a next hop is reached over, for filters that ask.
+    pub fn set_next_hop_interface(&self, address: IpAddr, interface: Option<String>) {
+        self.send(Command::Interface(address, interface));
     }
 
     /// What happens from now on, best paths that are there already first. One receiver gets the events: a later call

@@ -75,17 +75,7 @@ impl Inner {
                 self.sign_open(peer, &config);
                 let _ = reply.send(self.speaker.update_peer(peer, *config, now));
             }
-            Command::AddDynamic(dynamic) => {
-                let DynamicPeers {
-                    prefix, template, ..
-                } = &*dynamic;
-                self.sign(
-                    prefix.address(),
-                    Some(prefix.length()),
-                    template.password.as_ref(),
-                );
-                self.speaker.add_dynamic_peers(*dynamic);
-            }
+            Command::AddDynamic(dynamic) => self.add_dynamic(*dynamic),
             Command::RemoveDynamic(prefix, cease) => {
                 if self.speaker.remove_dynamic_peers(&prefix, &cease, now) {
                     self.sign(prefix.address(), Some(prefix.length()), None);
@@ -104,6 +94,10 @@ impl Inner {
             }
             Command::Complete => self.speaker.originations_complete(),
             Command::NextHop(address, cost) => self.speaker.set_next_hop(address, cost),
+            Command::Interface(address, interface) => {
+                self.speaker
+                    .set_next_hop_interface(address, interface.as_deref());
+            }
             Command::Events(sender) => {
                 self.events = Some(sender);
                 self.room = None;
@@ -124,6 +118,12 @@ impl Inner {
                     .push(reply);
             }
         }
+    }
+
+    fn add_dynamic(&mut self, dynamic: DynamicPeers) {
+        let (prefix, password) = (dynamic.prefix, dynamic.template.password.as_ref());
+        self.sign(prefix.address(), Some(prefix.length()), password);
+        self.speaker.add_dynamic_peers(dynamic);
     }
 
     /// Changes the key of a peer's open connections, if it is another one (RFC 2385 section 4.5).

@@ -368,6 +368,17 @@ impl<K: Key> Table<K> {
         }
     }
 
+    /// Records a change of every prefix that a path with this property leads to, though its paths are the same.
+    pub(crate) fn record(&mut self, touched: impl Fn(&Path) -> bool) {
+        for id in 0..self.entries.len() as u32 {
+            let entry = &mut self.entries[id as usize];
+            if entry.used().iter().any(&touched) {
+                entry.log = self.log.push(id) as u32;
+                entry.in_log = true;
+            }
+        }
+    }
+
     /// Records a change of every prefix, for a follower that knows none.
     pub(crate) fn record_all(&mut self) {
         for id in 0..self.entries.len() as u32 {

@@ -15,6 +15,7 @@ fn context() -> Context {
             rr_client: false,
             router_id: Ipv4Addr::new(10, 0, 0, 10 - peer),
             address: Ipv4Addr::new(192, 0, 2, peer).into(),
+            interface: None,
         });
     }
     context

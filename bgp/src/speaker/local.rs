@@ -69,6 +69,37 @@ impl Speaker {
         self.rib_changed = true;
     }
 
+    /// Says which interface a next hop is reached over, for filters that ask ([`FilterPeer::interface`]); routes that
+    /// were exported are judged anew, those that were imported when they come again.
+    ///
+    /// [`FilterPeer::interface`]: crate::FilterPeer::interface
+    pub fn set_next_hop_interface(&mut self, address: IpAddr, interface: Option<&str>) {
+        let interfaces = &mut self.rib.context.interfaces;
+        if interfaces.get(&address).map(|known| &**known) == interface {
+            return;
+        }
+        match interface {
+            Some(interface) => interfaces.insert(address, interface.into()),
+            None => interfaces.remove(&address),
+        };
+        if !self
+            .groups
+            .iter()
+            .flatten()
+            .any(|group| group.key.filter != 0)
+        {
+            return;
+        }
+        let interner = &self.rib.context.interner;
+        let touched = |path: &Path| {
+            let hop = interner.get(path.set).next_hop();
+            hop.is_some_and(|hop| hop.address() == address)
+        };
+        self.rib.v4.record(touched);
+        self.rib.v6.record(touched);
+        self.rib_changed = true;
+    }
+
     /// Begins to report best paths as events, with those that are there first.
     pub fn subscribe(&mut self) {
         if self.host.is_none() {

@@ -42,12 +42,12 @@ pub(super) struct Intake {
 impl Intake {
     pub(super) fn new(id: PeerId, config: &PeerConfig, speaker: &SpeakerConfig) -> Self {
         let local_as = config.local_as.unwrap_or(speaker.as_number);
+        let external = config.peer_as != local_as;
         Self {
             peer: FilterPeer {
                 id,
-                address: config.address,
-                peer_as: config.peer_as,
-                external: config.peer_as != local_as,
+                interface: config.interface.clone(),
+                ..FilterPeer::new(config.address, config.peer_as, external)
             },
             source: id.source(),
             local_as,
@@ -86,7 +86,7 @@ impl Intake {
     }
 
     pub(super) fn filter_peer(&self) -> FilterPeer {
-        self.peer
+        self.peer.clone()
     }
 
     /// Takes in the body of one UPDATE.
@@ -260,6 +260,7 @@ impl Intake {
         context: &mut Context,
     ) {
         let by_prefix = filter.looks_at_prefix();
+        self.peer.interface = context.interface(attributes.next_hop(), self.source);
         let mut last = None;
         for (key, path) in routes.iter::<K>() {
             let verdict = match last.take() {

@@ -77,6 +77,7 @@ impl Slot {
             rr_client: self.config.rr_client,
             router_id: negotiated.map_or(std::net::Ipv4Addr::UNSPECIFIED, |n| n.peer_id),
             address: self.config.address,
+            interface: self.config.interface.clone(),
         }
     }
 }

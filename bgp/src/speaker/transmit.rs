@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::slot::Slot;
 use super::{PeerId, Speaker};
 use crate::attributes::NextHop;
 use crate::export::{Follower, Group, GroupKey};
-use crate::filter::Filter;
-use crate::number::Family;
+use crate::filter::{Filter, FilterPeer};
+use crate::number::{AsNumber, Family};
 use crate::session::{LinkId, Negotiated};
 use crate::wire::end_of_rib;
 
@@ -24,43 +25,9 @@ impl Speaker {
     pub(super) fn follow(&mut self, peer: PeerId, negotiated: &Negotiated, local: Option<IpAddr>) {
         for family in negotiated.families.iter() {
             let Some(slot) = self.slot(peer) else { return };
-            let address = match (family, local) {
-                (Family::Ipv4Unicast, Some(IpAddr::V4(_)))
-                | (Family::Ipv6Unicast, Some(IpAddr::V6(_))) => local.map(NextHop::from),
-                (Family::Ipv4Unicast, _) => self.config.next_hop_v4,
-                (Family::Ipv6Unicast, _) => self.config.next_hop_v6,
-            };
-            let key = GroupKey {
-                family,
-                external: slot.intake.external(),
-                local_as: slot.config.local_as.unwrap_or(self.config.as_number),
-                rr_client: slot.config.rr_client,
-                next_hop: slot.config.next_hop,
-                address,
-                four_octets: negotiated.four_octets,
-                filter: identity(slot.config.export.as_ref()),
-            };
+            let key = self.group_key(slot, family, negotiated, local);
             let (filter, filter_peer) = (slot.config.export.clone(), slot.intake.filter_peer());
-            let known = self
-                .groups
-                .iter()
-                .position(|group| group.as_ref().is_some_and(|group| group.key == key));
-            let at = known.unwrap_or_else(|| {
-                let group = Group::new(key, filter, filter_peer, self.config.cluster_id);
-                if let Some(at) = self.groups.iter().position(Option::is_none) {
-                    self.groups[at] = Some(group);
-                    return at;
-                }
-                self.groups.push(Some(group));
-                self.groups.len() - 1
-            });
-            if let Some(group) = &mut self.groups[at] {
-                group.members += 1;
-                group.deferred = self.deferral.is_some();
-                group.closed = self.config.external_needs_policy
-                    && group.key.external
-                    && group.key.filter == 0;
-            }
+            let at = self.join(key, filter, filter_peer);
             let position = match family {
                 Family::Ipv4Unicast => self.rib.v4.log.end(),
                 Family::Ipv6Unicast => self.rib.v6.log.end(),
@@ -77,6 +44,63 @@ impl Speaker {
             }
         }
         self.queue(peer);
+    }
+
+    /// What a peer must have in common with others to get the same messages as they do.
+    fn group_key(
+        &self,
+        slot: &Slot,
+        family: Family,
+        negotiated: &Negotiated,
+        local: Option<IpAddr>,
+    ) -> GroupKey {
+        let address = match (family, local) {
+            (Family::Ipv4Unicast, Some(IpAddr::V4(_)))
+            | (Family::Ipv6Unicast, Some(IpAddr::V6(_))) => local.map(NextHop::from),
+            (Family::Ipv4Unicast, _) => self.config.next_hop_v4,
+            (Family::Ipv6Unicast, _) => self.config.next_hop_v6,
+        };
+        let filter = slot.config.export.as_ref();
+        GroupKey {
+            family,
+            external: slot.intake.external(),
+            local_as: slot.config.local_as.unwrap_or(self.config.as_number),
+            rr_client: slot.config.rr_client,
+            next_hop: slot.config.next_hop,
+            address,
+            four_octets: negotiated.four_octets,
+            filter: identity(filter),
+            filter_as: filter.map_or(AsNumber(0), |_| slot.config.peer_as),
+            filter_peer: filter
+                .filter(|filter| filter.looks_at_peer())
+                .map(|_| slot.id),
+        }
+    }
+
+    /// The group with this key, which has one member more now.
+    fn join(
+        &mut self,
+        key: GroupKey,
+        filter: Option<Arc<dyn Filter>>,
+        filter_peer: FilterPeer,
+    ) -> usize {
+        let same = |group: &Option<Group>| group.as_ref().is_some_and(|group| group.key == key);
+        let at = self.groups.iter().position(same).unwrap_or_else(|| {
+            let group = Group::new(key, filter, filter_peer, self.config.cluster_id);
+            if let Some(at) = self.groups.iter().position(Option::is_none) {
+                self.groups[at] = Some(group);
+                return at;
+            }
+            self.groups.push(Some(group));
+            self.groups.len() - 1
+        });
+        if let Some(group) = &mut self.groups[at] {
+            group.members += 1;
+            group.deferred = self.deferral.is_some();
+            group.closed =
+                self.config.external_needs_policy && group.key.external && group.key.filter == 0;
+        }
+        at
     }
 
     /// Gives a peer its place anew after its export settings have changed. What the new settings do not let pass is
