@@ -201,6 +201,7 @@ impl Agent {
             core: wires.questions.clone(),
             events: events.clone(),
             busy: Busy::default(),
+            counts: crate::attachments::Counts::default(),
         };
         let tombstones = self.config.paths.state.join("tombstones");
         tasks.spawn(crate::cni::serve(

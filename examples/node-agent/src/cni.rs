@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnetwork::IpNetwork;
 use ocicat_cni::agent::{Agent, Caller, Limits, NetworkRequest, Request, Tombstones, serve_until};
-use ocicat_cni::{AddResult, CniError, Interface, IpConfig};
+use ocicat_cni::{AddResult, CniError, Interface, IpConfig, Route};
 use tokio::net::UnixListener;
 use tokio::time::Instant;
 
-use crate::attachments::{Added, AttachmentError, Attachments};
+use crate::attachments::{Added, Answered, AttachmentError, Attachments, Form};
 use crate::drive::chain;
+use crate::facts::Facts;
 use crate::pod::Pod;
 
 /// Serves plugins until the future is dropped. Removals that were asked for while no agent ran come first.
@@ -83,7 +85,7 @@ impl Server {
         request: Request,
         ipam: bool,
     ) -> Result<(), String> {
-        let pod = self.pod(&request).map_err(|error| error.msg)?;
+        let pod = Self::pod(&request);
         let mut pause = Duration::from_millis(200);
         let undo = || async {
             if ipam {
@@ -104,26 +106,66 @@ impl Server {
             .map_err(|error| chain(&error))
     }
 
-    fn pod(&self, request: &Request) -> Result<Pod, CniError> {
-        let arguments: BTreeMap<String, String> = request
-            .args
-            .iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
-        let facts = self.attachments.facts.borrow().clone();
-        let mut pod = Pod::read(
+    /// Code 11 until the agent is in sync: the plugin then removes the kernel's side itself, and leaves a note.
+    fn ready(&self) -> Result<(), CniError> {
+        let facts = self.attachments.facts.borrow();
+        if facts.ready {
+            return Ok(());
+        }
+        Err(CniError::try_again("the node agent is not ready")
+            .with_details(facts.reasons.join("; ")))
+    }
+
+    /// Releases what belongs to a network, and to none of its attachments that are in use.
+    async fn collect(&self, request: NetworkRequest) -> Result<(), CniError> {
+        self.ready()?;
+        let place = |one: &ocicat_cni::AttachmentId| {
+            let (container, interface) = (one.container_id.as_str(), one.ifname.as_str());
+            (container.to_owned(), interface.to_owned())
+        };
+        let keep = request.keep.iter().map(place).collect();
+        self.attachments
+            .collect(request.network.name.as_str(), &keep)
+            .await
+            .map_err(|error| CniError::try_again(error.to_string()))
+    }
+
+    /// Whom a request is about.
+    fn pod(request: &Request) -> Pod {
+        let (container, interface) = (&request.attachment.container_id, &request.attachment.ifname);
+        let arguments = arguments(request);
+        Pod::identify(
             &request.network.raw,
             &arguments,
-            request.attachment.container_id.as_str(),
-            request.attachment.ifname.as_str(),
-            |namespace| facts.namespaces.get(namespace).cloned().unwrap_or_default(),
+            container.as_str(),
+            interface.as_str(),
         )
-        .map_err(|error| CniError::config(error.to_string()))?;
+    }
+
+    /// With what is wished for it, by the request and by the API.
+    async fn pod_and_wishes(&self, request: &Request) -> Result<Pod, CniError> {
+        let mut pod = Self::pod(request);
+        let known = self
+            .attachments
+            .known(&pod)
+            .await
+            .map_err(|error| refuse(&pod, &error))?;
+        pod.wish(&request.network.raw, &arguments(request), &known)
+            .map_err(|error| {
+                CniError::config(format!("{}/{}: {error}", pod.namespace, pod.name))
+            })?;
         if let Some(result) = &request.ipam_result {
-            pod.delegated = result.ips.iter().map(|ip| ip.address.ip()).collect();
+            pod.wishes.delegated = result.ips.iter().map(|ip| ip.address.ip()).collect();
         }
         Ok(pod)
     }
+}
+
+fn arguments(request: &Request) -> BTreeMap<String, String> {
+    let pairs = request.args.iter();
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 #[async_trait]
@@ -134,22 +176,19 @@ impl Agent for Server {
         netns: OwnedFd,
         _: Caller,
     ) -> Result<AddResult, CniError> {
-        let pod = self.pod(&request)?;
-        let mtu = request.network.raw["mtu"]
-            .as_u64()
-            .and_then(|mtu| u32::try_from(mtu).ok())
-            .filter(|mtu| *mtu > 0);
+        let pod = self.pod_and_wishes(&request).await?;
         let deadline = Instant::now() + request.deadline;
         let added = self
             .attachments
-            .add(&pod, netns, mtu, deadline)
+            .add(&pod, netns, deadline)
             .await
             .map_err(|error| refuse(&pod, &error))?;
         Ok(result(&request, &added))
     }
 
     async fn del(&self, request: Request, _: Option<OwnedFd>) -> Result<(), CniError> {
-        let pod = self.pod(&request)?;
+        self.ready()?;
+        let pod = Self::pod(&request);
         self.attachments
             .remove(&pod)
             .await
@@ -157,10 +196,12 @@ impl Agent for Server {
     }
 
     async fn check(&self, request: Request, netns: OwnedFd) -> Result<(), CniError> {
-        let pod = self.pod(&request)?;
+        self.ready()?;
+        let pod = self.pod_and_wishes(&request).await?;
+        let answered = answered(&request);
         let differences = self
             .attachments
-            .check(&pod, netns)
+            .check(&pod, netns, &answered)
             .await
             .map_err(|error| refuse(&pod, &error))?;
         if differences.is_empty() {
@@ -174,50 +215,61 @@ impl Agent for Server {
     }
 
     async fn gc(&self, request: NetworkRequest) -> Result<(), CniError> {
-        let keep = request
-            .keep
-            .iter()
-            .map(|one| {
-                (
-                    one.container_id.as_str().to_owned(),
-                    one.ifname.as_str().to_owned(),
-                )
-            })
-            .collect();
-        self.attachments
-            .collect(request.network.name.as_str(), &keep)
-            .await
-            .map_err(|error| CniError::try_again(error.to_string()))
+        self.collect(request).await
     }
 
     async fn status(&self, _: NetworkRequest) -> Result<(), CniError> {
-        let facts = self.attachments.facts.borrow();
-        if facts.ready {
-            return Ok(());
+        status(&self.attachments.facts.borrow())?;
+        // An addition needs the datastore.
+        self.attachments.reach().await.map_err(|why| {
+            CniError::new(
+                CniError::PLUGIN_NOT_AVAILABLE,
+                "the datastore does not answer",
+            )
+            .with_details(why)
+        })
+    }
+
+    async fn abandoned(&self, request: Request, result: AddResult) -> Result<(), CniError> {
+        let counts = &self.attachments.counts;
+        counts.abandoned.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            attachment = %request.attachment,
+            "the plugin was gone before its answer: undone"
+        );
+        drop(result);
+        let undone = self.del(request, None).await;
+        if let Err(error) = &undone {
+            tracing::error!(%error, "and could not be undone: left for the next DEL or GC");
         }
-        Err(CniError::new(
-            CniError::PLUGIN_NOT_AVAILABLE,
-            "the node agent is not ready",
-        )
-        .with_details(facts.reasons.join("; ")))
+        undone
     }
 
     async fn ipam_add(&self, request: Request, _: Caller) -> Result<AddResult, CniError> {
-        let pod = self.pod(&request)?;
-        let addresses = self
+        let form = Form::of(&request.network.raw).map_err(CniError::config)?;
+        let mut pod = self.pod_and_wishes(&request).await?;
+        // Here `ipam.type` is this plugin's own name, whatever it was installed as.
+        pod.wishes.foreign_ipam = false;
+        let lent = self
             .attachments
-            .lend(&pod)
+            .lend(&pod, form)
             .await
             .map_err(|error| refuse(&pod, &error))?;
-        Ok(addresses
-            .into_iter()
-            .fold(AddResult::new(), |result, address| {
-                result.ip(IpConfig::new(IpNetwork::from(address)))
-            }))
+        let mut result = AddResult::new();
+        for one in lent {
+            let ip = IpConfig::new(one.address);
+            result = result.ip(match one.gateway {
+                Some(gateway) => ip.gateway(gateway),
+                None => ip,
+            });
+        }
+        result.routes = routes(&request.network.raw)?;
+        Ok(result)
     }
 
     async fn ipam_del(&self, request: Request) -> Result<(), CniError> {
-        let pod = self.pod(&request)?;
+        self.ready()?;
+        let pod = Self::pod(&request);
         self.attachments
             .take_back(&pod)
             .await
@@ -225,28 +277,30 @@ impl Agent for Server {
     }
 
     async fn ipam_check(&self, request: Request) -> Result<(), CniError> {
-        let pod = self.pod(&request)?;
+        self.ready()?;
+        let pod = Self::pod(&request);
         let held = self
             .attachments
             .held(&pod)
             .await
             .map_err(|error| refuse(&pod, &error))?;
-        let before = request
-            .network
-            .prev_result
-            .map(|result| result.ips)
-            .unwrap_or_default();
-        match before.iter().find(|ip| !held.contains(&ip.address.ip())) {
+        // What the plugins of the chain have answered: only this network's addresses are ours to compare.
+        let before = answered(&request).addresses;
+        match before.iter().find(|address| !held.contains(address)) {
             None if !held.is_empty() => Ok(()),
             None => Err(CniError::new(
                 CniError::FIRST_OWN,
                 "no address is held for the container",
             )),
-            Some(ip) => {
-                let text = format!("{} is not held for the container", ip.address.ip());
+            Some(address) => {
+                let text = format!("{address} is not held for the container");
                 Err(CniError::new(CniError::FIRST_OWN, text))
             }
         }
+    }
+
+    async fn ipam_gc(&self, request: NetworkRequest) -> Result<(), CniError> {
+        self.collect(request).await
     }
 }
 
@@ -274,4 +328,50 @@ fn result(request: &Request, added: &Added) -> AddResult {
     added.addresses.iter().fold(result, |result, address| {
         result.ip(IpConfig::new(IpNetwork::from(*address)).interface(1))
     })
+}
+
+/// What ADD answered, as the runtime shows it.
+fn answered(request: &Request) -> Answered {
+    let Some(result) = &request.network.prev_result else {
+        return Answered::default();
+    };
+    let interface = request.attachment.ifname.as_str();
+    let inside = |one: &&Interface| one.name == interface && one.sandbox.is_some();
+    Answered {
+        addresses: result.ips.iter().map(|ip| ip.address.ip()).collect(),
+        mac: result
+            .interfaces
+            .iter()
+            .find(inside)
+            .and_then(|one| one.mac.clone()),
+    }
+}
+
+/// `ipam.routes`, which go into the answer as they are.
+fn routes(config: &serde_json::Value) -> Result<Vec<Route>, CniError> {
+    let routes = &config["ipam"]["routes"];
+    if routes.is_null() {
+        return Ok(Vec::new());
+    }
+    serde::Deserialize::deserialize(routes)
+        .map_err(|error| CniError::config(format!("ipam.routes: {error}")))
+}
+
+/// 50 while no pod could be added; 51 when beside that those that run may be cut off.
+fn status(facts: &Facts) -> Result<(), CniError> {
+    if !facts.ready {
+        return Err(CniError::new(
+            CniError::PLUGIN_NOT_AVAILABLE,
+            "the node agent is not ready",
+        )
+        .with_details(facts.reasons.join("; ")));
+    }
+    if !facts.limited.is_empty() {
+        return Err(CniError::new(
+            CniError::LIMITED_CONNECTIVITY,
+            "the node's network cannot be programmed",
+        )
+        .with_details(facts.limited.join("; ")));
+    }
+    Ok(())
 }

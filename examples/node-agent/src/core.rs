@@ -93,6 +93,8 @@ pub(crate) struct Core {
     applied: u64,
     applies: u64,
     failures: Vec<String>,
+    /// Why the last apply failed as a whole.
+    broken: Vec<String>,
     events: Events,
 }
 
@@ -134,6 +136,7 @@ impl Core {
             applied: 0,
             applies: 0,
             failures: Vec::new(),
+            broken: Vec::new(),
             events,
         }
     }
@@ -352,6 +355,7 @@ impl Core {
         self.applies += 1;
         match applied.outcome {
             Ok(report) => {
+                self.broken.clear();
                 self.failures = report.failed.iter().map(ToString::to_string).collect();
                 if report.changed > 0 {
                     self.events
@@ -359,7 +363,10 @@ impl Core {
                 }
                 self.applied = self.applied.max(applied.generation);
             }
-            Err(error) => self.failures = vec![error],
+            Err(error) => {
+                self.failures = vec![error.clone()];
+                self.broken = vec![error];
+            }
         }
         self.tell_facts();
         self.answer_waits();

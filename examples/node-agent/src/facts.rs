@@ -9,6 +9,10 @@ pub struct Facts {
     pub ready: bool,
     /// Why not, or what is wrong all the same.
     pub reasons: Vec<String>,
+    /// Why pods that run may be cut off: the kernel could not be programmed at all.
+    pub limited: Vec<String>,
+    /// Whether pods may be allowed other sources than their own addresses (`workloadSourceSpoofing` is `Any`).
+    pub source_spoofing: bool,
     /// The largest packet of pods, in bytes.
     pub mtu: u32,
     /// What of pools and this node's labels the addresses of tunnels depend on; `None` before the first sync.

@@ -15,6 +15,37 @@ pub(crate) enum AttachmentError {
     /// No address.
     #[error("no address: {0}")]
     Assign(#[from] AssignError),
+    /// The configuration names another IPAM plugin, and its result is not there.
+    #[error(
+        "ipam.type names another plugin, which gave no address: is it the plugin ocicat that was called?"
+    )]
+    NoDelegated,
+    /// `enforcePoolSelectors`: the pool is not for this pod.
+    #[error(
+        "IPPool {pool} may not be used here: its {field} does not select the {what} (ipam.enforcePoolSelectors)",
+        what = if *field == "nodeSelector" { "node".to_owned() } else { format!("namespace {namespace}") }
+    )]
+    Forbidden {
+        /// The pool.
+        pool: String,
+        /// The selector.
+        field: &'static str,
+        /// The pod's namespace.
+        namespace: String,
+    },
+    /// There is no gateway to tell to the plugin that asked for an address.
+    #[error(
+        "block {block} has no gateway set aside: {why}; give the network a pool of its own (ipam.ipv4_pools), or say \"prefix\": \"host\" or \"pool\" under ipam"
+    )]
+    NoGateway {
+        /// The block.
+        block: ocicat_ipam::Prefix,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A pool or block was removed a moment after the address was taken from it.
+    #[error("the pool of {0} is gone")]
+    Vanished(std::net::IpAddr),
     /// An address could not be given back.
     #[error("an address could not be released: {0}")]
     Release(#[from] ReleaseError),
@@ -47,11 +78,21 @@ pub(crate) enum AttachmentError {
 }
 
 impl AttachmentError {
+    /// With what went wrong while it was being undone.
+    pub(crate) fn and(self, then: Self) -> Self {
+        Self::Undoing {
+            first: Box::new(self),
+            then: Box::new(then),
+        }
+    }
+
     /// Whether the same request may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::NotReady(_) | Self::Contention(_) | Self::Stopping(_) | Self::Ending => true,
-            Self::Interface(_) => false,
+            Self::Vanished(_) => true,
+            Self::Interface(_) | Self::NoDelegated => false,
+            Self::Forbidden { .. } | Self::NoGateway { .. } => false,
             Self::Assign(error) => error.is_transient(),
             Self::Release(_) => true,
             Self::Attach(error) => error.is_transient(),

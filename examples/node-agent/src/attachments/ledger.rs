@@ -1,48 +1,40 @@
-//! Addresses without links, comparing, collecting, and undoing.
+//! Comparing, collecting, and undoing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use ocicat_dataplane::state::LinkName;
-use ocicat_dataplane::{Attachment, names};
+use ocicat_dataplane::names;
 use ocicat_datastore::model::WorkloadEndpoint;
+use ocicat_ipam::Allocation;
 
-use super::{AttachmentError, Attachments, addresses_of};
-use crate::pod::{self, Pod};
+use super::{AttachmentError, Attachments, addresses_of, assign, endpoint};
+use crate::pod::Pod;
+
+/// A container and its interface.
+type Place = (String, String);
+
+/// What ADD answered, as the runtime shows it to CHECK.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// The addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The hardware address of the container's end.
+    pub(crate) mac: Option<String>,
+}
 
 impl Attachments {
-    /// Takes addresses for a pod that another plugin connects.
-    pub(crate) async fn lend(&self, pod: &Pod) -> Result<Vec<IpAddr>, AttachmentError> {
-        let facts = self.facts.borrow().clone();
-        if !facts.ready {
-            return Err(AttachmentError::NotReady(facts.reasons.join("; ")));
-        }
-        self.assign(pod, None).await
-    }
-
-    /// Gives back the addresses of a pod that another plugin connected.
-    pub(crate) async fn take_back(&self, pod: &Pod) -> Result<(), AttachmentError> {
-        self.release(&pod.handle()).await
-    }
-
-    /// The addresses that are held for a pod.
-    pub(crate) async fn held(&self, pod: &Pod) -> Result<Vec<IpAddr>, AttachmentError> {
-        Ok(self
-            .ipam
-            .addresses_of(&pod.handle().as_str().into())
-            .await?)
-    }
-
-    /// What is not as [`add`](Self::add) made it: in the kernel, in the datastore, in the records of addresses.
+    /// What is not as [`add`](Self::add) made and answered it: in the kernel, in the datastore, in the records of
+    /// addresses.
     pub(crate) async fn check(
         &self,
         pod: &Pod,
         namespace: OwnedFd,
+        answered: &Answered,
     ) -> Result<Vec<String>, AttachmentError> {
         let name = pod.endpoint_name(&self.node);
+        let _turn = self.busy.lock(&name).await;
         let endpoint = self
             .store
             .get::<WorkloadEndpoint>((pod.namespace.as_str(), name.as_str()))
@@ -55,76 +47,97 @@ impl Attachments {
             )]);
         };
         let addresses = addresses_of(&endpoint);
-        let held = self.held(pod).await?;
-        let mut differences: Vec<String> = addresses
-            .iter()
-            .filter(|address| pod.delegated.is_empty() && !held.contains(address))
-            .map(|address| format!("{address}: not held for the container"))
-            .collect();
-        let alias = names::alias(&pod.container, &pod.interface);
-        let mtu = self.facts.borrow().mtu;
-        let attachment = Attachment::new(
-            namespace,
-            LinkName::new(&*pod.interface)?,
-            Self::host_link(pod),
-            alias,
-        )
-        .addresses(addresses)
-        .mtu(mtu);
+        let mut differences = against_answer(&endpoint, &addresses, answered);
+        let host_link = Self::host_link(pod).to_string();
+        let recorded = endpoint.spec.interface_name.as_deref().unwrap_or_default();
+        if recorded != host_link {
+            differences.push(format!(
+                "WorkloadEndpoint {}/{name}: interfaceName: {recorded} instead of {host_link}",
+                pod.namespace
+            ));
+        }
+        if pod.wishes.delegated.is_empty() && !pod.wishes.foreign_ipam {
+            let held = self.held(pod).await?;
+            let lost = addresses.iter().filter(|address| !held.contains(address));
+            differences.extend(lost.map(|address| format!("{address}: not held in IPAM")));
+        }
+        let mtu = pod.wishes.mtu.unwrap_or(self.facts.borrow().mtu);
+        let mut attachment = Self::attachment(pod, namespace, &addresses, mtu)?;
+        attachment.mac = endpoint
+            .spec
+            .mac
+            .as_deref()
+            .and_then(|mac| mac.parse().ok());
         let attach = Arc::clone(&self.attach);
         let found = tokio::task::spawn_blocking(move || attach.check(&attachment)).await??;
         differences.extend(found.iter().map(ToString::to_string));
         Ok(differences)
     }
 
-    /// Removes this node's attachments to a network that are in none of `keep` (container and interface). Goes on
-    /// after errors and returns the first.
+    /// Removes this node's attachments to a network, and the addresses held for it, that are in none of `keep`
+    /// (container and interface). Goes on after errors and returns the first.
     pub(crate) async fn collect(
         &self,
         network: &str,
-        keep: &BTreeSet<(String, String)>,
+        keep: &BTreeSet<Place>,
     ) -> Result<(), AttachmentError> {
-        let mut outcome = Ok(());
+        let mut found = self.holders(network).await?;
         for endpoint in &self.store.list::<WorkloadEndpoint>().await? {
             let spec = &endpoint.spec;
             let Some(container) = spec.container_id.clone().filter(|_| spec.node == self.node)
             else {
                 continue;
             };
-            let handle = pod::handle(network, &container, &spec.endpoint);
-            let of_network = !self
-                .ipam
-                .addresses_of(&handle.as_str().into())
-                .await?
-                .is_empty();
-            if !of_network || keep.contains(&(container.clone(), spec.endpoint.clone())) {
-                continue;
+            let place = (container, spec.endpoint.clone());
+            if found.contains_key(&place) || is_of(network, endpoint, &place) {
+                let pod = pod_of(endpoint, network, &place);
+                found.insert(place, pod);
             }
-            let kubernetes = spec.orchestrator == "k8s";
-            let gone = Pod {
-                orchestrator: if kubernetes { "k8s" } else { "cni" },
-                namespace: endpoint.metadata.namespace.clone().unwrap_or_default(),
-                name: spec
-                    .pod
-                    .clone()
-                    .filter(|_| kubernetes)
-                    .unwrap_or_else(|| container.clone()),
-                container,
-                interface: spec.endpoint.clone(),
-                network: network.to_owned(),
-                ..Pod::default()
-            };
-            outcome = outcome.and(self.remove(&gone).await);
+        }
+        let mut outcome = Ok(());
+        for (place, gone) in found {
+            if !keep.contains(&place) {
+                tracing::info!(
+                    network,
+                    container = place.0,
+                    interface = place.1,
+                    "collected: the runtime has it no more"
+                );
+                outcome = outcome.and(self.remove(&gone).await);
+            }
         }
         outcome
     }
 
-    /// Releases every address of a handle; none is fine.
-    pub(super) async fn release(&self, handle: &str) -> Result<(), AttachmentError> {
-        self.ipam
-            .release_handle(&handle.into(), SystemTime::now())
-            .await?;
-        Ok(())
+    /// Who holds addresses of a network on this node, by the records of IPAM: a plugin or an agent that was killed between
+    /// taking an address and writing the endpoint leaves nothing else, nor does a container of another plugin's.
+    async fn holders(&self, network: &str) -> Result<BTreeMap<Place, Pod>, AttachmentError> {
+        let blocks = self.ipam.store().all_blocks().await?;
+        let mut found = BTreeMap::new();
+        for block in &blocks.records {
+            for (_, allocation) in block.value.held() {
+                let here = allocation.attributes.get("node") == Some(&self.node);
+                let Some((container, interface)) = place_of(network, allocation).filter(|_| here)
+                else {
+                    continue;
+                };
+                let attribute = |name| allocation.attributes.get(name).cloned();
+                let mut pod = Pod {
+                    orchestrator: "cni",
+                    namespace: "default".to_owned(),
+                    name: container.clone(),
+                    container: container.clone(),
+                    interface: interface.clone(),
+                    network: network.to_owned(),
+                    ..Pod::default()
+                };
+                if let (Some(name), Some(namespace)) = (attribute("pod"), attribute("namespace")) {
+                    (pod.orchestrator, pod.name, pod.namespace) = ("k8s", name, namespace);
+                }
+                found.insert((container, interface), pod);
+            }
+        }
+        Ok(found)
     }
 
     /// Takes everything of a pod away, by its names. Goes on after errors and returns the first.
@@ -141,10 +154,74 @@ impl Attachments {
     pub(super) async fn undo(&self, pod: &Pod, first: AttachmentError) -> AttachmentError {
         match self.dismantle(pod, &pod.endpoint_name(&self.node)).await {
             Ok(()) => first,
-            Err(then) => AttachmentError::Undoing {
-                first: Box::new(first),
-                then: Box::new(then),
-            },
+            Err(then) => first.and(then),
         }
+    }
+}
+
+fn against_answer(
+    endpoint: &WorkloadEndpoint,
+    addresses: &[IpAddr],
+    answered: &Answered,
+) -> Vec<String> {
+    let lost = answered
+        .addresses
+        .iter()
+        .filter(|one| !addresses.contains(one));
+    let mut differences: Vec<String> = lost
+        .map(|one| format!("{one}: answered to ADD, and not in the WorkloadEndpoint"))
+        .collect();
+    let recorded = endpoint.spec.mac.as_deref();
+    if let (Some(told), Some(recorded)) = (answered.mac.as_deref(), recorded)
+        && !told.eq_ignore_ascii_case(recorded)
+    {
+        differences.push(format!(
+            "mac: {told} answered to ADD, {recorded} in the WorkloadEndpoint"
+        ));
+    }
+    differences
+}
+
+/// The container and interface of an address that is held for a network. Where the network is not noted (Calico's own
+/// records) the handle tells, as long as it can be read in one way only.
+pub(super) fn place_of(network: &str, allocation: &Allocation) -> Option<Place> {
+    let handle = allocation.handle.as_ref()?.as_str();
+    let rest = handle.strip_prefix(network)?.strip_prefix('.')?;
+    match allocation.attributes.get(assign::NETWORK) {
+        Some(noted) if noted != network => None,
+        // An interface's name can hold a dot, a container's id of every runtime cannot.
+        Some(_) => match rest.split_once('.') {
+            Some((container, interface)) => Some((container.to_owned(), interface.to_owned())),
+            None => Some((rest.to_owned(), "eth0".to_owned())),
+        },
+        None if rest.contains('.') => None,
+        None => Some((rest.to_owned(), "eth0".to_owned())),
+    }
+}
+
+/// Whether an endpoint was made for a network: by its note, or by its link, whose name is made from the network's.
+fn is_of(network: &str, endpoint: &WorkloadEndpoint, (container, interface): &Place) -> bool {
+    match endpoint.metadata.annotations.get(endpoint::NETWORK) {
+        Some(noted) => noted == network,
+        None => {
+            let link = names::container_link(network, container, interface);
+            endpoint.spec.interface_name.as_deref() == Some(link.as_str())
+        }
+    }
+}
+
+fn pod_of(endpoint: &WorkloadEndpoint, network: &str, place: &Place) -> Pod {
+    let spec = &endpoint.spec;
+    let kubernetes = spec.orchestrator == "k8s";
+    let name = spec.pod.clone().filter(|_| kubernetes);
+    let (container, interface) = place.clone();
+    Pod {
+        orchestrator: if kubernetes { "k8s" } else { "cni" },
+        namespace: endpoint.metadata.namespace.clone().unwrap_or_default(),
+        name: name.unwrap_or_else(|| container.clone()),
+        container,
+        interface,
+        network: network.to_owned(),
+        ..Pod::default()
     }
 }

@@ -21,6 +21,10 @@ impl Core {
         let facts = Facts {
             ready: self.applied > 0,
             reasons: self.reasons(),
+            limited: self.broken.clone(),
+            source_spoofing: self
+                .felix("workloadSourceSpoofing")
+                .is_some_and(|value| value.eq_ignore_ascii_case("any")),
             mtu: self.pod_mtu(),
             tunnel_pools: self.in_sync().then(|| self.tunnel_pools()),
             namespaces: self.world.all_namespaces().clone(),
