@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what things cost, in release builds.
 
+mod bgp;
+
 use crate::stage;
 use crate::workspace::cargo;
 
@@ -24,11 +26,14 @@ const BENCHES: [(&str, &[&[&str]]); 3] = [
 
 /// Runs the benchmarks of these names; all without any.
 pub(crate) fn run(names: &[&str]) -> Result<(), String> {
+    if let Some((&"bgp", arguments)) = names.split_first() {
+        return bgp::run(arguments);
+    }
     let unknown = |name: &&&str| !BENCHES.iter().any(|(bench, _)| bench == *name);
     if let Some(unknown) = names.iter().find(unknown) {
         let all: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
         return Err(format!(
-            "no benchmark {unknown}; there are {}",
+            "no benchmark {unknown}; there are bgp, {}",
             all.join(", ")
         ));
     }
@@ -47,6 +52,9 @@ pub(crate) fn run(names: &[&str]) -> Result<(), String> {
             }
             stage::run(&mut cargo)?;
         }
+    }
+    if names.is_empty() {
+        return bgp::run(&["--runs", "1"]);
     }
     Ok(())
 }

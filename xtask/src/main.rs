@@ -18,7 +18,7 @@ usage: cargo xtask COMMAND
   lab [ARGS]        install what is missing, build, and run the lab's demo (or `ocicat-lab ARGS`)
   test [--quick]    everything that has to hold: format, clippy, features, docs, tests, lab, packages
                     --quick: format, clippy and the tests only
-  bench [NAME..]    what things cost: policy, ipam, dataplane; all of them without a name
+  bench [NAME..]    what things cost: policy, ipam, dataplane; bgp [--help]; all of them without a name
   vm                the kernel tests again on Debian's kernel under qemu, where there is IP in IP
   package           package every crate and build a program against each archive, outside the workspace
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
