@@ -12,6 +12,8 @@ mod tests;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -21,10 +23,14 @@ use ocicat_ipam::{
 };
 
 use crate::error::StoreError;
+use crate::join;
 use crate::model::{self, Resource, names};
 use crate::object::{Key, Object, Scope};
 use crate::store::{Store, Versioned};
 use crate::{Kind, Op};
+
+/// How many records are read at a time.
+const SIDE_BY_SIDE: usize = 64;
 
 /// The port of `ocicat-ipam` over a [`Store`].
 ///
@@ -38,7 +44,8 @@ use crate::{Kind, Op};
 /// # }
 /// ```
 ///
-/// A record is updated in the JSON that was read: fields that nobody here knows stay.
+/// A record is updated in the JSON that was read: fields that nobody here knows stay. A pool with the annotation
+/// [`LEASE_ANNOTATION`](crate::LEASE_ANNOTATION) keeps addresses for the workloads that had them.
 #[derive(Debug)]
 pub struct StoreIpam {
     store: Store,
@@ -104,6 +111,26 @@ impl StoreIpam {
                 reason: unreadable.reason,
             }),
         }
+    }
+
+    /// Reads many, side by side.
+    async fn read_all<R: Resource, T: Send>(
+        &self,
+        names: Vec<String>,
+        convert: fn(&R) -> Result<T, convert::Unsound>,
+    ) -> Result<Vec<Option<Stored<T>>>, PortError> {
+        let mut names = names.into_iter().peekable();
+        let mut found = Vec::new();
+        while names.peek().is_some() {
+            let reads = names.by_ref().take(SIDE_BY_SIDE).map(|name| {
+                let read = async move { self.read(&name, convert).await };
+                Box::pin(read) as Pin<Box<dyn Future<Output = _> + Send + '_>>
+            });
+            for read in join::all(reads.collect()).await {
+                found.push(read?);
+            }
+        }
+        Ok(found)
     }
 
     async fn list<R: Resource, T>(
@@ -304,12 +331,11 @@ impl IpamStore for StoreIpam {
     }
 
     async fn blocks(&self, cidrs: &[Prefix]) -> Result<Vec<Option<Stored<Block>>>, PortError> {
-        let mut found = Vec::with_capacity(cidrs.len());
+        let mut names = Vec::with_capacity(cidrs.len());
         for cidr in cidrs {
-            let name = names::block_name(&cidr.to_string());
-            found.push(self.read(&name, convert::block).await?);
+            names.push(names::block_name(&cidr.to_string()));
         }
-        Ok(found)
+        self.read_all(names, convert::block).await
     }
 
     async fn all_blocks(&self) -> Result<Listing<Block>, PortError> {
@@ -336,11 +362,8 @@ impl IpamStore for StoreIpam {
     }
 
     async fn handles(&self, ids: &[HandleId]) -> Result<Vec<Option<Stored<Handle>>>, PortError> {
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            found.push(self.read(id.as_str(), convert::handle).await?);
-        }
-        Ok(found)
+        let names = ids.iter().map(ToString::to_string).collect();
+        self.read_all(names, convert::handle).await
     }
 
     async fn all_handles(&self) -> Result<Listing<Handle>, PortError> {

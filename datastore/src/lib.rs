@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod annotations;
 mod backend;
 mod error;
 #[cfg(feature = "etcd")]
@@ -10,7 +11,7 @@ mod feed;
 mod follow;
 #[cfg(feature = "ipam")]
 pub mod ipam;
-#[cfg(any(feature = "etcd", feature = "testing"))]
+#[cfg(any(feature = "etcd", feature = "ipam", feature = "testing"))]
 mod join;
 #[cfg(any(feature = "etcd", feature = "sqlite"))]
 mod layout;
@@ -28,12 +29,15 @@ pub mod testing;
 #[cfg(feature = "validate")]
 pub mod validate;
 
+pub use annotations::LEASE_ANNOTATION;
 pub use backend::{Backend, Change, Listing, Op, Watch};
 pub use error::StoreError;
 #[cfg(feature = "etcd")]
 pub use etcd::{Etcd, EtcdOptions};
 #[cfg(feature = "follow")]
 pub use follow::{Follow, follow, follow_scopes};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{ApiGroup, Kubernetes, KubernetesOptions};
 #[cfg(feature = "memory")]
 pub use memory::{Call, Fate, Memory};
 pub use model::{Kind, Metadata, Resource};

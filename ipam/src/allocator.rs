@@ -1,25 +1,30 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::{
-    AssignError, AssignRequest, Assignment, Block, IpamStore, Owner, Prefix, Revision, StoreError,
-    Stored, Strategy, View,
+    AssignError, AssignRequest, Assignment, Block, HandleId, IpamStore, Owner, Prefix, Revision,
+    StoreError, Stored, Strategy, View,
 };
 
 mod assign;
 mod assign_ip;
 pub(crate) mod claim;
 mod commit;
+mod demand;
 mod handles;
 mod hosts;
 mod load;
 mod qualify;
 mod release;
+mod sticky;
+mod uphold;
 
 pub use self::hosts::Claims;
 pub use self::release::{Release, Released};
+pub use self::uphold::{Attached, Upheld};
 
 /// How often a compare-and-swap is tried against others before the call gives up.
 const ATTEMPTS: u32 = 100;
@@ -37,6 +42,8 @@ pub struct Ipam {
     store: Arc<dyn IpamStore>,
     strategy: Box<dyn Strategy>,
     desks: Mutex<HashMap<Owner, Desk>>,
+    /// Addresses that nodes use and the store does not hold.
+    in_use: Mutex<BTreeMap<IpAddr, HandleId>>,
 }
 
 /// What is remembered about one host between calls.
@@ -57,6 +64,7 @@ impl Ipam {
             store,
             strategy,
             desks: Mutex::default(),
+            in_use: Mutex::default(),
         }
     }
 

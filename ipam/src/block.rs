@@ -2,17 +2,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 mod bitmap;
 mod queue;
 mod record;
+mod rest;
 
 pub use self::bitmap::Bitmap;
 use self::queue::Queue;
 pub use self::record::{AttributeRecord, BlockDefect, BlockRecord, BlockRecordError};
 use crate::family::number;
-use crate::{Family, HandleId, Owner, Prefix};
+use crate::{Family, HandleId, Kept, Owner, Prefix};
 
 /// The place of an address in its block: 0 for the first, at most 4,095.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +62,9 @@ pub struct Allocation {
     /// Set when the address has been released and is cooling down: it is neither held nor free, and nothing else is
     /// known about it.
     pub released_at: Option<SystemTime>,
+    /// Set when the address has been released and is kept for the workload that had it: it is neither held nor free,
+    /// and nothing else is known about it.
+    pub kept: Option<Kept>,
 }
 
 impl Allocation {
@@ -191,19 +195,19 @@ impl Block {
         self.free.count()
     }
 
-    /// How many addresses are held; those that cool down are not.
+    /// How many addresses are held; those that cool down or are kept are not.
     #[must_use]
     pub fn held_count(&self) -> u16 {
         self.size() - self.free.count() - self.cooling
     }
 
-    /// Whether no address is held or cools down: the block can be deleted.
+    /// Whether no address is held, cools down or is kept: the block can be deleted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.free.count() == self.size()
     }
 
-    /// Whether nothing is held or cools down but what the host itself keeps at the block's ends
+    /// Whether nothing is held, cools down or is kept for a workload, but what the host itself keeps at the block's ends
     /// ([`HostReserved`](crate::HostReserved)): the block can be given up.
     #[must_use]
     pub fn is_vacant(&self) -> bool {
@@ -259,7 +263,7 @@ impl Block {
             .map(Ordinal)
     }
 
-    /// The record of an address that is held or cools down.
+    /// The record of an address that is held, cools down or is kept.
     #[must_use]
     pub fn allocation(&self, ordinal: Ordinal) -> Option<&Arc<Allocation>> {
         self.slots.get(ordinal.index())?.allocation.as_ref()
@@ -272,10 +276,9 @@ impl Block {
         slot.allocation.is_some().then_some(slot.sequence)
     }
 
-    /// Every address that is held, ascending; those that cool down are left out.
+    /// Every address that is held, ascending; those that cool down or are kept are left out.
     pub fn held(&self) -> impl Iterator<Item = (Ordinal, &Arc<Allocation>)> + '_ {
-        self.records()
-            .filter(|(_, allocation)| allocation.released_at.is_none())
+        self.records().filter(|(_, allocation)| !allocation.rests())
     }
 
     /// Every address held under a handle, ascending.
@@ -285,7 +288,7 @@ impl Block {
             .map(|(ordinal, _)| ordinal)
     }
 
-    /// Every address that is held or cools down, ascending.
+    /// Every address that is held, cools down or is kept, ascending.
     pub(crate) fn records(&self) -> impl Iterator<Item = (Ordinal, &Arc<Allocation>)> + '_ {
         (0..)
             .map(Ordinal)
@@ -323,52 +326,6 @@ impl Block {
         }
     }
 
-    /// Frees an address that is held: at once, or to cool down from `now` when `cooldown` is not zero.
-    /// False, and nothing changed, when it is not held.
-    pub fn release(&mut self, ordinal: Ordinal, now: SystemTime, cooldown: Duration) -> bool {
-        let Some(slot) = self.slots.get_mut(ordinal.index()) else {
-            return false;
-        };
-        let Some(held) = slot
-            .allocation
-            .as_ref()
-            .filter(|held| held.released_at.is_none())
-        else {
-            return false;
-        };
-        if cooldown.is_zero() {
-            self.clear(ordinal);
-            self.free.push_back(ordinal);
-        } else {
-            let resting = Allocation {
-                released_at: Some(now),
-                ..Allocation::clone(held)
-            };
-            slot.allocation = Some(Arc::new(resting));
-            self.cooling += 1;
-        }
-        true
-    }
-
-    /// Frees every address whose cool-down is over, oldest release first; says how many.
-    /// One whose release lies in the future, by a clock that was set back, waits for at most `cooldown` from there.
-    pub fn thaw(&mut self, now: SystemTime, cooldown: Duration) -> u16 {
-        if self.cooling == 0 {
-            return 0;
-        }
-        let mut over: Vec<_> = self
-            .records()
-            .filter_map(|(ordinal, held)| Some((held.released_at?, ordinal)))
-            .filter(|(released, _)| released.checked_add(cooldown).is_none_or(|end| end <= now))
-            .collect();
-        over.sort_unstable();
-        for (_, ordinal) in &over {
-            self.clear(*ordinal);
-            self.free.push_back(*ordinal);
-        }
-        u16::try_from(over.len()).unwrap_or(u16::MAX)
-    }
-
     /// Gives the block to an owner, or to nobody; the claim begins at `now`.
     pub fn set_owner(&mut self, owner: Option<Owner>, now: SystemTime) {
         self.claimed_at = owner.as_ref().map(|_| now);
@@ -383,7 +340,7 @@ impl Block {
             return false;
         };
         slot.sequence = 0;
-        if was.released_at.is_some() {
+        if was.rests() {
             self.cooling -= 1;
         }
         true

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Family, HandleId, Owner, PoolRef, Prefix, RecordKey, Shortfall, Use};
+use crate::{Family, HandleId, Kept, Owner, PoolRef, Prefix, RecordKey, Shortfall, Timestamp, Use};
 
 /// Any error, shared.
 pub type SharedError = Arc<dyn std::error::Error + Send + Sync>;
@@ -102,6 +102,14 @@ pub enum AssignError {
         address: IpAddr,
         /// By which handle it is held; a caller that repeats its request finds its own here.
         handle: Option<HandleId>,
+    },
+    /// The chosen address is kept for a workload that had it, and the request is not of that one.
+    #[error("{address} is kept for {} until {}", kept.workload, Timestamp(kept.until))]
+    Kept {
+        /// The address.
+        address: IpAddr,
+        /// For whom, and until when.
+        kept: Kept,
     },
     /// The chosen address lies in a block of another host, and affinity is strict.
     #[error("{address} is in {block}, which belongs to another host, and affinity is strict")]

@@ -11,6 +11,7 @@ mod family;
 mod handle;
 #[cfg(feature = "serde")]
 mod json;
+mod lease;
 mod owner;
 mod pool;
 mod prefix;
@@ -28,7 +29,7 @@ mod view;
 pub use ipnetwork;
 
 pub use self::affinity::{AffinityState, AffinityStateError, BlockAffinity};
-pub use self::allocator::{Claims, Ipam, Release, Released};
+pub use self::allocator::{Attached, Claims, Ipam, Release, Released, Upheld};
 pub use self::block::{
     Allocation, AttributeRecord, Bitmap, Block, BlockDefect, BlockRecord, BlockRecordError,
     BlockSizeError, Ordinal,
@@ -41,6 +42,7 @@ pub use self::family::Family;
 pub use self::handle::{Handle, HandleId};
 #[cfg(feature = "serde")]
 pub use self::json::{AffinityValue, HandleValue};
+pub use self::lease::Kept;
 pub use self::owner::{Owner, OwnerError};
 pub use self::pool::{AssignmentMode, Pool, Use};
 pub use self::prefix::{Prefix, PrefixError};

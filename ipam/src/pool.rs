@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::{BlockSizeError, Family, Prefix};
 
 /// What addresses of a pool may be used for.
@@ -49,6 +51,9 @@ pub struct Pool {
     pub assignment_mode: AssignmentMode,
     /// What its addresses may be used for.
     pub uses: Vec<Use>,
+    /// For how long after its release an address is kept for the workload that had it, when its request
+    /// [named the workload](crate::AssignRequest::workload). Default none: an address is free for anybody.
+    pub lease: Option<Duration>,
     /// Disabled, being deleted, or found not allocatable: nothing is assigned from it.
     pub disabled: bool,
     /// Whether its node selector matches the host for which the pools were asked for.
@@ -76,6 +81,7 @@ impl Pool {
             block_size: Self::default_block_size(cidr.family()),
             assignment_mode: AssignmentMode::Automatic,
             uses: vec![Use::Workload, Use::Tunnel],
+            lease: None,
             disabled: false,
             selects_owner: true,
             selects_namespace: true,
@@ -107,6 +113,18 @@ impl Pool {
     pub fn with_uses(mut self, uses: &[Use]) -> Self {
         self.uses = uses.to_vec();
         self
+    }
+
+    /// Whose addresses are kept for so long for the workloads that had them; zero keeps nothing.
+    #[must_use]
+    pub const fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Whether it has a lease.
+    pub(crate) fn keeps(&self) -> bool {
+        self.lease.is_some_and(|lease| !lease.is_zero())
     }
 
     /// The address family of the pool.

@@ -78,6 +78,9 @@ pub struct AssignRequest {
     pub v6: Wanted,
     /// The namespace of the pod, for pools that select by namespace.
     pub namespace: Option<String>,
+    /// The name of the workload, such as `shop/web-0`, which gets the same addresses back within the lease of a pool
+    /// that has one ([`Pool::lease`](crate::Pool::lease)). Default none: whatever is free.
+    pub workload: Option<String>,
     /// What the addresses are for. Default [`Use::Workload`].
     pub intended_use: Use,
     /// The most blocks of a family that the host may own, when smaller than the configured number.
@@ -103,6 +106,7 @@ impl AssignRequest {
             v4: Wanted::default(),
             v6: Wanted::default(),
             namespace: None,
+            workload: None,
             intended_use: Use::Workload,
             max_blocks: None,
             max_per_handle: None,
@@ -146,6 +150,13 @@ impl AssignRequest {
     #[must_use]
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    /// For the workload of this name, which gets its addresses back from pools with a lease.
+    #[must_use]
+    pub fn workload(mut self, name: &str) -> Self {
+        self.workload = Some(name.to_owned());
         self
     }
 
@@ -194,6 +205,8 @@ pub struct AssignIp {
     pub attributes: BTreeMap<String, String>,
     /// The pool must allow this use; `None` allows any.
     pub intended_use: Option<Use>,
+    /// The name of the workload, for which the address may be kept, as in [`AssignRequest::workload`].
+    pub workload: Option<String>,
 }
 
 impl AssignIp {
@@ -206,6 +219,7 @@ impl AssignIp {
             handle: handle.into(),
             attributes: BTreeMap::new(),
             intended_use: None,
+            workload: None,
         }
     }
 
@@ -213,6 +227,13 @@ impl AssignIp {
     #[must_use]
     pub fn attribute(mut self, name: &str, value: &str) -> Self {
         self.attributes.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// For the workload of this name.
+    #[must_use]
+    pub fn workload(mut self, name: &str) -> Self {
+        self.workload = Some(name.to_owned());
         self
     }
 

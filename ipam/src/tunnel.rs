@@ -175,7 +175,7 @@ fn is_for(block: &Block, address: IpAddr, handle: &HandleId, tunnel: Tunnel, nod
         .and_then(|ordinal| block.allocation(ordinal));
     held.is_some_and(|held| {
         let says = |name: &str| held.attributes.get(name).map(String::as_str);
-        held.released_at.is_none()
+        !held.rests()
             && held.handle.as_ref() == Some(handle)
             && says("type") == Some(tunnel.attribute())
             && says("node") == Some(node)

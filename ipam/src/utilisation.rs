@@ -45,6 +45,8 @@ pub struct Counts {
     pub reserved: u128,
     /// Those that were released and cool down, and are not reserved.
     pub cooling: u128,
+    /// Those that are kept for the workloads that had them, and are not reserved.
+    pub kept: u128,
     /// Those that can be assigned.
     pub available: u128,
 }
@@ -125,6 +127,7 @@ fn of<'a>(
         counts.in_use += block.counts.in_use;
         counts.reserved += block.counts.reserved;
         counts.cooling += block.counts.cooling;
+        counts.kept += block.counts.kept;
         counts.available += block.counts.available;
     }
     let name = pool.map(|pool| pool.name.clone());
@@ -149,11 +152,15 @@ fn block_utilisation(block: &Block, reserved: &Ranges) -> BlockUtilisation {
         .filter(|(at, _)| is_reserved(at.value()))
         .count();
     counts.reserved = count(reserved, &cidr) - held as u128;
-    let resting = block
-        .records()
-        .filter(|(_, record)| record.released_at.is_some());
-    counts.cooling = resting.filter(|(at, _)| !is_reserved(at.value())).count() as u128;
-    counts.available = counts.capacity - counts.in_use - counts.reserved - counts.cooling;
+    let resting = |kept: bool| {
+        let records = block
+            .records()
+            .filter(move |(_, record)| record.rests() && record.kept.is_some() == kept);
+        records.filter(|(at, _)| !is_reserved(at.value())).count() as u128
+    };
+    (counts.cooling, counts.kept) = (resting(false), resting(true));
+    counts.available =
+        counts.capacity - counts.in_use - counts.reserved - counts.cooling - counts.kept;
     BlockUtilisation {
         cidr,
         owner: block.owner().cloned(),

@@ -195,6 +195,29 @@ impl View {
         }
     }
 
+    /// Takes an address that is kept for this workload; the address, and what was stored with it.
+    pub(crate) fn take_kept(
+        &mut self,
+        cidr: &Prefix,
+        ordinal: Ordinal,
+        workload: &str,
+        by: &Arc<Allocation>,
+    ) -> Option<(IpAddr, Arc<Allocation>)> {
+        let block = &mut self.entries.get_mut(cidr)?.block;
+        let kept = block.take_kept(ordinal, workload, by)?;
+        let address = block.address(ordinal)?;
+        self.index(cidr);
+        Some((address, kept))
+    }
+
+    /// Gives back an address that was kept.
+    pub(crate) fn restore(&mut self, cidr: &Prefix, ordinal: Ordinal, kept: Arc<Allocation>) {
+        if let Some(entry) = self.entries.get_mut(cidr) {
+            entry.block.restore(ordinal, kept);
+            self.index(cidr);
+        }
+    }
+
     pub(crate) fn block_mut(&mut self, cidr: &Prefix) -> Option<&mut Block> {
         self.entries.get_mut(cidr).map(|entry| &mut entry.block)
     }

@@ -136,6 +136,7 @@ fn tests(stages: &mut Stages) -> Result<(), String> {
         Some(EXAMPLES),
         ("OCICAT_NODE", agent.as_os_str()),
     )?;
+    simulation(stages)?;
     third_opinion(stages)?;
     if let Some(data) = std::env::var_os("OCICAT_CALICO_DATA") {
         let flags = [
@@ -156,6 +157,14 @@ fn tests(stages: &mut Stages) -> Result<(), String> {
         )?;
     }
     Ok(())
+}
+
+/// Address management on a virtual clock, 10,000 short runs and 100 long ones; a build for debugging takes ten times as long.
+fn simulation(stages: &mut Stages) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["test", "--locked", "--release", "-p", "ocicat-ipam"]);
+    command.args(["--features", "testing", "--test", "simulation"]);
+    stages.tests("address management, simulated", &mut command)
 }
 
 /// What policies mean, in the opinion of PyPI's network-config-analyzer, which is installed for it.

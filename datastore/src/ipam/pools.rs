@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ocicat_ipam::{AssignmentMode, Audience, Family, Pool, Prefix, Use};
 use ocicat_selectors::Selector;
 
 use super::StoreIpam;
+use crate::LEASE_ANNOTATION;
 use crate::error::StoreError;
 use crate::model::{IpPool, IpReservation, Node, Profile, names};
 
@@ -30,7 +32,16 @@ impl StoreIpam {
         let mut pools = Vec::with_capacity(listed.items.len());
         for stored in &listed.items {
             match pool(&stored.value, &node, &namespace) {
-                Ok(pool) => pools.push(pool),
+                Ok(pool) => match lease(&stored.value) {
+                    Ok(None) => pools.push(pool),
+                    Ok(Some(lease)) => pools.push(pool.with_lease(lease)),
+                    // An address that is not kept harms less than a pool that serves nobody.
+                    Err(problem) => {
+                        let name = &stored.value.metadata.name;
+                        problems.insert(format!("IPPool {name}: {problem}"));
+                        pools.push(pool);
+                    }
+                },
                 Err(problem) => {
                     let name = &stored.value.metadata.name;
                     problems.insert(format!("IPPool {name}: {problem}"));
@@ -151,6 +162,16 @@ fn pool(stored: &IpPool, node: &Labels, namespace: &Labels) -> Result<Pool, Stri
     let selector = spec.namespace_selector.as_deref();
     pool.selects_namespace = matches("spec.namespaceSelector", selector, namespace)?;
     Ok(pool)
+}
+
+fn lease(stored: &IpPool) -> Result<Option<Duration>, String> {
+    let Some(text) = stored.metadata.annotations.get(LEASE_ANNOTATION) else {
+        return Ok(None);
+    };
+    let seconds = text.parse().map_err(|_| {
+        format!("metadata.annotations.{LEASE_ANNOTATION}: {text:?} is no number of seconds")
+    })?;
+    Ok(Some(Duration::from_secs(seconds)))
 }
 
 fn use_of(text: &str) -> Result<Use, String> {

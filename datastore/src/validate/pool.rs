@@ -2,6 +2,7 @@
 
 use super::Problems;
 use super::value::{self, Cidr};
+use crate::LEASE_ANNOTATION;
 use crate::model::{IpPool, IpReservation, IpamConfig};
 
 const MODES: &[&str] = &["Never", "Always", "CrossSubnet"];
@@ -44,6 +45,11 @@ pub(super) fn pool(problems: &mut Problems, pool: &IpPool) {
         problems.check(length <= SELECTOR_LENGTH, field, reason);
     }
     uses(problems, pool);
+    if let Some(lease) = pool.metadata.annotations.get(LEASE_ANNOTATION) {
+        let field = format!("metadata.annotations[{LEASE_ANNOTATION}]");
+        let reason = format!("{lease:?} is no number of seconds");
+        problems.check(lease.parse::<u64>().is_ok(), &field, reason);
+    }
 }
 
 fn range(problems: &mut Problems, pool: &IpPool, cidr: &Cidr) {

@@ -96,6 +96,16 @@ fn pools() {
 }
 
 #[test]
+fn the_lease_of_a_pool_is_a_number_of_seconds() {
+    for (text, expected) in [("3600", 0), ("0", 0), ("1h", 1), ("-1", 1), ("", 1)] {
+        let mut pool = made(Kind::IpPool, None, "p", json!({ "cidr": "10.0.0.0/16" }));
+        pool.value["metadata"]["annotations"][crate::LEASE_ANNOTATION] = text.into();
+        let problems = object(&pool);
+        assert_eq!(problems.len(), expected, "{text:?}: {problems:?}");
+    }
+}
+
+#[test]
 fn pools_that_overlap() {
     let pools = ["10.0.0.0/16", "fd00::/64", "10.1.0.0/16", "10.0.128.0/17"];
     let pools: Vec<Object> = pools

@@ -4,30 +4,17 @@ use std::time::SystemTime;
 
 use super::claim::Claimed;
 use super::commit::{self, Outcome};
+use super::demand::Demand;
 use super::load::Settings;
 use super::qualify::qualify;
 use super::{ATTEMPTS, Desk, Ipam};
 use crate::{
-    Allocation, Ask, AssignError, AssignRequest, Assigned, Assignment, Audience, Family, Ordinal,
-    Owner, Pool, Prefix, Reason, ReleaseError, Shortfall, Step, StoreError,
+    Allocation, Ask, AssignError, AssignRequest, Assigned, Assignment, Audience, Family, Owner,
+    Pool, Prefix, Reason, ReleaseError, Step, StoreError,
 };
 
 /// How many steps a strategy may propose for one demand between two writes.
 const STEPS: u32 = 10_000;
-
-/// One family of one request.
-struct Demand<'a> {
-    at: usize,
-    request: &'a AssignRequest,
-    family: Family,
-    pools: Vec<Pool>,
-    record: Arc<Allocation>,
-    missing: u32,
-    got: Vec<Assigned>,
-    /// Whether the handle had these addresses before the request.
-    held_before: bool,
-    stop: Option<Reason>,
-}
 
 type Outcomes = Vec<Result<Assignment, AssignError>>;
 
@@ -128,17 +115,8 @@ impl Ipam {
                 Some(limit) => self.held_already(request, family, limit, pools).await?,
                 None => Vec::new(),
             };
-            demands.push(Demand {
-                at,
-                request,
-                family,
-                pools: qualified,
-                record: Arc::clone(&record),
-                missing: if got.is_empty() { wanted.count } else { 0 },
-                held_before: !got.is_empty(),
-                got,
-                stop: None,
-            });
+            let record = Arc::clone(&record);
+            demands.push(Demand::new(at, request, family, qualified, record, got));
         }
         Ok(demands)
     }
@@ -197,7 +175,7 @@ impl Ipam {
                 let first = entries.len();
                 if let Err(error) = self.plan(desk, demand, state, &mut entries, now).await {
                     for entry in entries.drain(first..).rev() {
-                        desk.view.put_back(&entry.block, &entry.ordinals);
+                        entry.undo(&mut desk.view);
                     }
                     outcomes[state.at] = Err(error.into());
                     whole = false;
@@ -238,6 +216,7 @@ impl Ipam {
         entries: &mut Vec<commit::Entry>,
         now: SystemTime,
     ) -> Result<(), StoreError> {
+        self.take_kept(desk, demand, state, entries, now).await?;
         let mut steps = 0;
         while state.missing > 0 && state.stop.is_none() {
             let ask = Ask {
@@ -347,63 +326,6 @@ impl Ipam {
                 let _ = self.undo(&request.handle, &fresh[at], settings, now).await;
             }
         }
-    }
-}
-
-impl Demand<'_> {
-    fn take(
-        &mut self,
-        desk: &mut Desk,
-        demand: usize,
-        block: Prefix,
-        ordinals: Vec<Ordinal>,
-    ) -> commit::Entry {
-        desk.touch(&block);
-        let addresses = desk.view.take(&block, &ordinals, &self.record);
-        self.missing -= u32::try_from(ordinals.len())
-            .unwrap_or(self.missing)
-            .min(self.missing);
-        let handle = self.request.handle.clone();
-        commit::Entry {
-            demand,
-            handle,
-            block,
-            ordinals,
-            addresses,
-        }
-    }
-
-    fn accept(&mut self, desk: &Desk, entry: commit::Entry) {
-        let pool = pool_of(&self.pools, &entry.block);
-        let owner = desk
-            .view
-            .block(&entry.block)
-            .and_then(|block| block.owner());
-        let borrowed = owner != Some(&self.request.owner);
-        self.got
-            .extend(entry.addresses.into_iter().map(|address| Assigned {
-                address,
-                block: entry.block,
-                pool: pool.clone(),
-                borrowed,
-            }));
-    }
-
-    fn again(&mut self, entry: &commit::Entry) {
-        self.missing += u32::try_from(entry.ordinals.len()).unwrap_or(0);
-        self.stop = None;
-    }
-
-    fn shortfall(&self) -> Option<Shortfall> {
-        let reason = self.stop.clone()?;
-        let wanted = self.request.wanted(self.family).count;
-        let found = wanted - self.missing.min(wanted);
-        (self.missing > 0).then_some(Shortfall {
-            family: self.family,
-            wanted,
-            found,
-            reason,
-        })
     }
 }
 

@@ -34,8 +34,7 @@ impl Ipam {
             self.keep(desk);
             return Err(AssignError::Reserved(request.address));
         }
-        let record = Allocation::new(request.handle.clone(), request.attributes.clone());
-        let record = Arc::new(record.of_host(&request.owner));
+        let record = record(request, pool);
         for _ in 0..ATTEMPTS {
             let ordinal = match self.prepare(&mut desk, request, cidr, now).await {
                 Ok(Some(ordinal)) => ordinal,
@@ -47,15 +46,19 @@ impl Ipam {
                 }
             };
             desk.touch(&cidr);
-            let addresses = desk.view.take(&cidr, &[ordinal], &record);
-            let handle = request.handle.clone();
-            let ordinals = vec![ordinal];
+            let workload = request.workload.as_deref().unwrap_or_default();
+            let kept = desk.view.take_kept(&cidr, ordinal, workload, &record);
+            let kept = kept.map(|(_, kept)| kept);
+            if kept.is_none() {
+                desk.view.take(&cidr, &[ordinal], &record);
+            }
             let entry = Entry {
                 demand: 0,
-                handle,
+                handle: request.handle.clone(),
                 block: cidr,
-                ordinals,
-                addresses,
+                ordinals: vec![ordinal],
+                addresses: vec![request.address],
+                kept,
             };
             match self.commit(&mut desk, &[entry]).await.pop() {
                 Some(Outcome::Written) => {
@@ -115,7 +118,15 @@ impl Ipam {
         match block.allocation(ordinal) {
             None => Ok(Some(ordinal)),
             Some(held) => {
-                let handle = held.handle.clone().filter(|_| held.released_at.is_none());
+                if let Some(kept) = held.kept.clone() {
+                    let address = *address;
+                    let theirs = request.workload.as_ref() == Some(&kept.workload);
+                    return match theirs {
+                        true => Ok(Some(ordinal)),
+                        false => Err(AssignError::Kept { address, kept }),
+                    };
+                }
+                let handle = held.handle.clone().filter(|_| !held.rests());
                 Err(AssignError::Taken {
                     address: *address,
                     handle,
@@ -139,6 +150,15 @@ impl Ipam {
         }
         Ok(())
     }
+}
+
+fn record(request: &AssignIp, pool: &Pool) -> Arc<Allocation> {
+    let record = Allocation::new(request.handle.clone(), request.attributes.clone());
+    let record = record.of_host(&request.owner);
+    Arc::new(match (&request.workload, pool.lease) {
+        (Some(workload), Some(lease)) if pool.keeps() => record.with_lease(workload, lease),
+        _ => record,
+    })
 }
 
 fn free(desk: &Desk, cidr: Prefix, request: &AssignIp) -> bool {

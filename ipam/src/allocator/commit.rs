@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::handles::{CountedIn, Counts};
 use super::{Desk, Ipam};
 use crate::{
-    AssignError, Block, HandleId, Ordinal, Prefix, Record, RecordKey, Revision, StoreError, Stored,
-    Write,
+    Allocation, AssignError, Block, HandleId, Ordinal, Prefix, Record, RecordKey, Revision,
+    StoreError, Stored, View, Write,
 };
 
 /// Addresses of one block that have been taken in the view for one demand, and are to be written.
@@ -16,6 +17,18 @@ pub(super) struct Entry {
     pub(super) block: Prefix,
     pub(super) ordinals: Vec<Ordinal>,
     pub(super) addresses: Vec<IpAddr>,
+    /// For an address that was kept for the workload: what was stored with it.
+    pub(super) kept: Option<Arc<Allocation>>,
+}
+
+impl Entry {
+    /// Gives the addresses back to the view.
+    pub(super) fn undo(&self, view: &mut View) {
+        match (&self.kept, self.ordinals.first()) {
+            (Some(kept), Some(ordinal)) => view.restore(&self.block, *ordinal, Arc::clone(kept)),
+            _ => view.put_back(&self.block, &self.ordinals),
+        }
+    }
 }
 
 /// What became of an entry.
@@ -40,7 +53,7 @@ impl Ipam {
         let mut blocks = BTreeSet::new();
         for entry in entries {
             if refused.contains_key(&entry.handle) {
-                desk.view.put_back(&entry.block, &entry.ordinals);
+                entry.undo(&mut desk.view);
             } else {
                 blocks.insert(entry.block);
             }

@@ -96,6 +96,9 @@ impl Ipam {
     ) -> Result<(), ReleaseError> {
         let mut writes = Vec::new();
         let mut ids = Vec::new();
+        if before.is_empty() {
+            return Ok(());
+        }
         for stored in before {
             let id = stored.value.id.clone();
             let count = freed.get(&id).copied().unwrap_or(0);

@@ -17,7 +17,8 @@ pub(super) struct Settings {
 impl Ipam {
     pub(super) async fn settings(&self) -> Result<Settings, StoreError> {
         let config = self.store.config().await?;
-        let reservations = self.store.reservations().await?;
+        let mut reservations = self.store.reservations().await?;
+        reservations.extend(self.in_use().keys().copied().map(Prefix::host));
         Ok(Settings {
             config,
             reservations,

@@ -24,16 +24,19 @@ pub struct Release {
     pub handle: Option<HandleId>,
     /// It must have been taken by the write of this number: then it has not been released and taken again since.
     pub sequence: Option<u64>,
+    /// It is free for anybody at once: it does not cool down, and is not kept for its workload.
+    pub entirely: bool,
 }
 
 impl Release {
-    /// Releases the address, whoever holds it.
+    /// Releases the address, whoever holds it; also one that is kept for a workload.
     #[must_use]
     pub const fn new(address: IpAddr) -> Self {
         Self {
             address,
             handle: None,
             sequence: None,
+            entirely: false,
         }
     }
 
@@ -48,6 +51,15 @@ impl Release {
     #[must_use]
     pub const fn taken_by(mut self, sequence: u64) -> Self {
         self.sequence = Some(sequence);
+        self
+    }
+}
+
+impl Release {
+    /// Free for anybody at once, without cool-down and lease.
+    #[must_use]
+    pub const fn entirely(mut self) -> Self {
+        self.entirely = true;
         self
     }
 }
@@ -77,6 +89,7 @@ impl Ipam {
         handle: &HandleId,
         now: SystemTime,
     ) -> Result<Vec<IpAddr>, ReleaseError> {
+        self.in_use().retain(|_, holder| holder != handle);
         let config = self.store.config().await?;
         let mut addresses = Vec::new();
         for _ in 0..ATTEMPTS {
@@ -200,16 +213,12 @@ impl Ipam {
     ) -> Result<(), ReleaseError> {
         let mut blocks: BTreeMap<Prefix, Vec<Release>> = BTreeMap::new();
         for one in assigned {
-            let release = Release::new(one.address).held_by(handle);
+            // Nobody has used the addresses: they need no rest.
+            let release = Release::new(one.address).held_by(handle).entirely();
             blocks.entry(one.block).or_default().push(release);
         }
-        // Nobody has used the addresses: they need no rest.
-        let config = IpamConfig {
-            cooldown: std::time::Duration::ZERO,
-            ..settings.config.clone()
-        };
         for (cidr, listed) in blocks {
-            self.release_in(cidr, &Pick::Listed(&listed), &config, now)
+            self.release_in(cidr, &Pick::Listed(&listed), &settings.config, now)
                 .await?;
         }
         Ok(())

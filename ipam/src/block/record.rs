@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Allocation, Block, BlockSizeError, Ordinal, Slot};
-use crate::{HandleId, Owner, OwnerError, Prefix, Timestamp};
+use crate::{HandleId, Kept, Owner, OwnerError, Prefix, Timestamp};
 
 /// A block in the form in which Calico stores it; under the feature `serde` its JSON, field for field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Block {
                 block.defects.push(BlockDefect::NoRecord(ordinal));
                 Arc::default()
             });
-            block.cooling += u16::from(allocation.released_at.is_some());
+            block.cooling += u16::from(allocation.rests());
             block.slots[ordinal.index()] = Slot {
                 allocation: Some(allocation),
                 sequence: 0,
@@ -230,17 +230,32 @@ impl Block {
 
 impl From<AttributeRecord> for Allocation {
     fn from(record: AttributeRecord) -> Self {
+        let kept = Kept::of_record(record.handle_id.as_deref(), &record.secondary);
+        if kept.is_some() {
+            return Self {
+                kept,
+                ..Self::default()
+            };
+        }
         Self {
             handle: record.handle_id.as_deref().map(HandleId::new),
             attributes: record.secondary,
             alternate: record.alternate_owner_attrs,
             released_at: record.released_at.map(|time| time.0),
+            kept,
         }
     }
 }
 
 impl From<&Allocation> for AttributeRecord {
     fn from(allocation: &Allocation) -> Self {
+        if let Some((handle, secondary)) = allocation.kept.as_ref().map(Kept::to_record) {
+            return Self {
+                handle_id: Some(handle.to_string()),
+                secondary,
+                ..Self::default()
+            };
+        }
         Self {
             handle_id: allocation.handle.as_ref().map(ToString::to_string),
             secondary: allocation.attributes.clone(),

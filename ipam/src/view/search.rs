@@ -54,6 +54,30 @@ impl View {
         self.around(&self.borrowable, pool, from)
     }
 
+    /// An address of these pools that is kept for a workload, and not reserved: of the host's own blocks first, then, unless
+    /// affinity is strict, of others; the one with the longest lease of them.
+    #[must_use]
+    pub fn kept_for(&self, workload: &str, pools: &[Pool]) -> Option<(Prefix, Ordinal)> {
+        let blocks = self.blocks().filter(|block| block.cooling > 0);
+        let blocks = blocks.filter(|block| pools.iter().any(|pool| pool.has_block(&block.cidr())));
+        let kept = blocks.flat_map(|block| {
+            let own = block.owner() == Some(&self.owner);
+            let allowed = own || !self.config.strict_affinity;
+            let reserved = |at| {
+                self.entries
+                    .get(&block.cidr())
+                    .is_none_or(|e| e.is_reserved(at))
+            };
+            let theirs = block
+                .kept()
+                .filter(move |(_, kept)| allowed && kept.workload == workload);
+            theirs
+                .filter(move |(at, _)| !reserved(*at))
+                .map(move |(at, kept)| ((own, kept.until), (block.cidr(), at)))
+        });
+        kept.max().map(|(_, found)| found)
+    }
+
     fn around(&self, set: &BTreeSet<Prefix>, pool: &Pool, from: u128) -> Option<&Block> {
         let start = pool.block_at(from).unwrap_or(pool.cidr);
         blocks_from(set, pool, &start)

@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use ocicat_ipam::testing::{FaultyStore, Mishap, block_on};
 use ocicat_ipam::{
-    AssignIp, AssignRequest, BlockAffine, HandleId, Ipam, IpamStore, MemoryStore, Owner, Pool,
+    AssignIp, AssignRequest, Attached, BlockAffine, HandleId, Ipam, IpamStore, MemoryStore, Owner,
+    Pool,
 };
 
 use crate::world::{at, audit, ip, pool, prefix, store};
@@ -109,6 +111,32 @@ const OPERATIONS: &[Operation] = &[
         },
     },
     Operation {
+        name: "an address kept for its workload, on another host",
+        prepare: |ipam| {
+            let first = request("b", "old", 1).workload("w");
+            block_on(ipam.assign(&first, at(0))).unwrap();
+            block_on(ipam.release_handle(&HandleId::new("old"), at(0))).unwrap();
+        },
+        run: |ipam| {
+            let again = request("a", "new", 2).workload("w");
+            Box::pin(assign(ipam, vec![again], 0))
+        },
+    },
+    Operation {
+        name: "addresses that the store does not know to be in use",
+        prepare: |ipam| drop(block_on(ipam.assign(&request("b", "old", 3), at(0))).unwrap()),
+        run: |ipam| {
+            Box::pin(async {
+                let all = (0..6).map(|n| ip(&format!("10.0.0.{}", n * 3)));
+                let all = all.map(|address| Attached::new(address, "a", "new"));
+                let all: Vec<_> = all.collect();
+                let upheld = ipam.uphold(&all, at(1)).await.unwrap_or_default();
+                let upheld = upheld.taken.into_iter().chain(upheld.held);
+                upheld.map(|one| (one, HandleId::new("new"))).collect()
+            })
+        },
+    },
+    Operation {
         name: "the end of a host",
         prepare: |ipam| {
             block_on(ipam.assign(&request("a", "old", 6), at(0))).unwrap();
@@ -124,7 +152,7 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 fn pools() -> Vec<Pool> {
-    vec![pool("p", "10.0.0.0/28", 30)]
+    vec![pool("p", "10.0.0.0/28", 30).with_lease(Duration::from_secs(1))]
 }
 
 fn ipam_over(store: Arc<dyn IpamStore>) -> Ipam {

@@ -6,4 +6,6 @@ mod collect;
 mod crash;
 mod figures;
 mod hosts;
+mod sticky;
+mod uphold;
 mod world;

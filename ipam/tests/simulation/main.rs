@@ -1,10 +1,12 @@
 //! Fifty nodes on a virtual clock: random requests, releases, deaths, crashes between any two writes, conflicts, lost
-//! answers and partitions, in any interleaving of store calls. A failing seed is printed and replays with
-//! `OCICAT_IPAM_SEED=n cargo test -p ocicat-ipam --all-features --test simulation`.
+//! answers and partitions, in any interleaving of store calls. The invariants are looked at with every write, and the whole
+//! store every 20th step. A failing seed is printed and replays with `OCICAT_IPAM_SEED=n cargo test -p ocicat-ipam --all-features --test simulation`.
 //!
 //! `OCICAT_IPAM_SEEDS` and `OCICAT_IPAM_STEPS` say how many runs and how long; without them 150 of 200 steps in a build
 //! for debugging and 10,000 in an optimised one.
 
+mod chaos;
+mod ledger;
 mod model;
 mod world;
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use ocicat_ipam::testing::block_on;
 use ocicat_ipam::{AffinityState, AssignError, Assignment, Block, HandleId, IpamStore};
 
+use crate::ledger::Ledger;
+
 /// What the pods of the cluster believe: which addresses they were given and have not given back.
 #[derive(Default)]
 pub(crate) struct Model {
@@ -20,6 +22,7 @@ impl Model {
         node: usize,
         handle: &HandleId,
         answer: Result<Assignment, AssignError>,
+        ledger: &Ledger,
     ) {
         let Ok(assignment) = answer else { return };
         if self.given_up.contains(handle) {
@@ -32,13 +35,19 @@ impl Model {
                 "{} was given to {handle} and {before:?}",
                 one.address
             );
+            ledger.believe(one.address, handle);
             self.handles.insert(handle.clone(), node);
         }
     }
 
     /// A pod goes: from here on its addresses may be given to others.
-    pub(crate) fn gone(&mut self, handle: &HandleId) {
-        self.live.retain(|_, holder| holder != handle);
+    pub(crate) fn gone(&mut self, handle: &HandleId, ledger: &Ledger) {
+        self.live.retain(|address, holder| {
+            if holder == handle {
+                ledger.disbelieve(*address);
+            }
+            holder != handle
+        });
         self.handles.remove(handle);
     }
 

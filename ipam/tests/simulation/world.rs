@@ -1,18 +1,22 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use ocicat_ipam::testing::{Call, Dice, FaultyStore, Mishap, block_on};
+use ocicat_ipam::testing::{Dice, block_on};
 use ocicat_ipam::{
     AssignError, AssignIp, AssignRequest, Assignment, BlockAffine, Census, HandleId, InUse, Ipam,
     IpamConfig, IpamStore, MemoryStore, Owner, Pool, Prefix,
 };
 
+use crate::chaos::{Node, node};
+use crate::ledger::Ledger;
 use crate::model::Model;
 
 const NODES: usize = 50;
+/// For how long addresses of the first pool are kept for their workloads.
+const LEASE: Duration = Duration::from_secs(300);
 
 /// What an operation reports when it is done.
 enum Done {
@@ -27,24 +31,9 @@ struct Running {
     work: Pin<Box<dyn Future<Output = Done>>>,
 }
 
-/// What can befall the calls of one node; shared with the plan of its store.
-struct Chaos {
-    dice: Dice,
-    partitioned: bool,
-    crashed: bool,
-    calm: bool,
-}
-
-struct Node {
-    name: String,
-    alive: bool,
-    chaos: Arc<Mutex<Chaos>>,
-    ipam: Arc<Ipam>,
-}
-
 pub(crate) struct World {
     dice: Dice,
-    store: Arc<MemoryStore>,
+    store: Arc<Ledger>,
     nodes: Vec<Node>,
     running: Vec<Running>,
     model: Model,
@@ -59,7 +48,7 @@ fn prefix(text: &str) -> Prefix {
 fn pools() -> Vec<Pool> {
     let pool = |name, cidr, size| Pool::new(name, prefix(cidr)).with_block_size(size).unwrap();
     vec![
-        pool("p", "10.0.0.0/25", 29),
+        pool("p", "10.0.0.0/25", 29).with_lease(LEASE),
         pool("q", "10.1.0.0/27", 30),
         pool("v6", "fd00::/122", 125),
     ]
@@ -77,6 +66,7 @@ impl World {
             config.cooldown = Duration::from_secs(30);
         }
         store.set_config(config);
+        let store = Arc::new(Ledger::new(store));
         let nodes = (0..NODES).map(|n| node(&store, n, dice.roll())).collect();
         Self {
             dice,
@@ -93,8 +83,14 @@ impl World {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + self.seconds)
     }
 
+    fn pass(&mut self, seconds: u64) {
+        self.seconds += seconds;
+        self.store.set_clock(self.now());
+    }
+
     pub(crate) fn step(&mut self) {
-        self.seconds += self.dice.below(20);
+        let seconds = self.dice.below(20);
+        self.pass(seconds);
         let node = self.dice.below(NODES as u64) as usize;
         // Few nodes do most of the work, so that they meet.
         let node = if self.dice.one_in(2) { node % 6 } else { node };
@@ -130,7 +126,7 @@ impl World {
             drop(self.running.swap_remove(at));
             if let Done::Assigned(answers) = done {
                 for (handle, answer) in answers {
-                    self.model.assigned(node, &handle, answer);
+                    self.model.assigned(node, &handle, answer, &self.store);
                 }
             }
         }
@@ -178,10 +174,13 @@ impl World {
                 let request = AssignRequest::new(name.as_str(), self.handle())
                     .v4(self.dice.below(3) as u32)
                     .v6(self.dice.below(2) as u32);
-                if self.dice.one_in(3) {
-                    request.partial()
-                } else {
-                    request
+                let request = match self.dice.one_in(2) {
+                    true => request.workload(&format!("w{}", self.dice.below(30))),
+                    false => request,
+                };
+                match self.dice.one_in(3) {
+                    true => request.partial(),
+                    false => request,
                 }
             })
             .collect();
@@ -218,7 +217,7 @@ impl World {
         let Some(handle) = handles.get(at).cloned() else {
             return;
         };
-        self.model.gone(&handle);
+        self.model.gone(&handle, &self.store);
         let (ipam, now) = (Arc::clone(&self.nodes[node].ipam), self.now());
         self.start(node, async move {
             drop(ipam.release_handle(&handle, now).await);
@@ -248,7 +247,7 @@ impl World {
         self.restart(node);
         self.nodes[node].alive = false;
         for handle in self.model.of(node) {
-            self.model.gone(&handle);
+            self.model.gone(&handle, &self.store);
         }
         let by = self.dice.below(NODES as u64) as usize;
         let owner = Owner::host(&self.nodes[node].name);
@@ -312,7 +311,7 @@ impl World {
         }
         assert!(self.running.is_empty(), "an operation does not end");
         self.check();
-        self.seconds += 1000;
+        self.pass(1000);
         let ipam = Ipam::new(
             Arc::clone(&self.store) as Arc<dyn IpamStore>,
             Box::new(BlockAffine),
@@ -344,7 +343,31 @@ impl World {
         assert!(report.is_clean(), "{report}");
         assert_eq!(report.held.len(), self.model.live.len());
         self.check();
+        self.return_of_workloads(&ipam);
         self.empty(&ipam);
+    }
+
+    /// In peace, whoever has an address kept gets it back.
+    fn return_of_workloads(&mut self, ipam: &Ipam) {
+        if block_on(self.store.config()).unwrap().strict_affinity {
+            return;
+        }
+        for workload in (0..30).map(|n| format!("w{n}")) {
+            let kept = self.store.kept_for(&workload);
+            let handle = self.handle();
+            let request = AssignRequest::new("n0", &handle).v4(1).workload(&workload);
+            let got = block_on(ipam.assign(&request, self.now()));
+            if let Some(got) = got.iter().flat_map(|got| &got.addresses).next() {
+                let right = kept.is_empty() || kept.contains(&got.address);
+                assert!(right, "{workload} got {} and not of {kept:?}", got.address);
+            } else {
+                assert!(
+                    kept.is_empty(),
+                    "{workload} got {got:?} and not of {kept:?}"
+                );
+            }
+            self.model.assigned(0, &handle, got, &self.store);
+        }
     }
 
     /// All pods go: every address must be there to be taken.
@@ -352,10 +375,10 @@ impl World {
         let now = self.now();
         let handles: Vec<_> = self.model.handles.keys().cloned().collect();
         for handle in handles {
-            self.model.gone(&handle);
+            self.model.gone(&handle, &self.store);
             block_on(ipam.release_handle(&handle, now)).unwrap();
         }
-        self.seconds += 1000;
+        self.pass(1000);
         for node in &self.nodes {
             block_on(ipam.remove_host(&Owner::host(&node.name), self.now())).unwrap();
         }
@@ -379,53 +402,12 @@ impl World {
         let mut config = IpamConfig::default();
         config.strict_affinity = true;
         config.max_blocks_per_host = 1000;
-        self.store.set_config(config);
+        self.store.memory().set_config(config);
         let got = block_on(ipam.assign(&all, self.now())).unwrap();
         assert_eq!(
             got.addresses.len(),
             128 - 8 - 2 + 32 + 64,
             "addresses are lost: {got:?}"
         );
-    }
-}
-
-fn node(store: &Arc<MemoryStore>, number: usize, seed: u64) -> Node {
-    let chaos = Chaos {
-        dice: Dice::new(seed),
-        partitioned: false,
-        crashed: false,
-        calm: false,
-    };
-    let chaos = Arc::new(Mutex::new(chaos));
-    let shared = Arc::clone(&chaos);
-    let plan = move |call: &Call| shared.lock().unwrap().befall(call);
-    let faulty = FaultyStore::new(Arc::clone(store) as Arc<dyn IpamStore>, plan).with_yields();
-    let ipam = Ipam::new(Arc::new(faulty), Box::new(BlockAffine));
-    Node {
-        name: format!("n{number}"),
-        alive: true,
-        chaos,
-        ipam: Arc::new(ipam),
-    }
-}
-
-impl Chaos {
-    fn befall(&mut self, call: &Call) -> Mishap {
-        if self.calm {
-            return Mishap::None;
-        }
-        if self.partitioned {
-            return Mishap::Refuse;
-        }
-        match self.dice.below(100) {
-            0..=3 => Mishap::Conflict,
-            4 => Mishap::Refuse,
-            5 => Mishap::LoseReply,
-            6 => {
-                self.crashed = true;
-                Mishap::CrashAfter(self.dice.below(call.writes.len() as u64 + 1) as usize)
-            }
-            _ => Mishap::None,
-        }
     }
 }

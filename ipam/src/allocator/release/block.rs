@@ -179,12 +179,12 @@ impl Pick<'_> {
         config: &IpamConfig,
         now: SystemTime,
     ) -> Result<Freed, ReleaseError> {
-        let picked: Vec<Ordinal> = match self {
-            Self::Handle(handle) => block.held_by(handle).collect(),
+        let picked: Vec<(Ordinal, bool)> = match self {
+            Self::Handle(handle) => block.held_by(handle).map(|at| (at, false)).collect(),
             Self::Matching(condition) => block
                 .held()
                 .filter(|(_, held)| condition(held))
-                .map(|(at, _)| at)
+                .map(|(at, _)| (at, false))
                 .collect(),
             Self::Listed(listed) => listed
                 .iter()
@@ -192,11 +192,15 @@ impl Pick<'_> {
                 .collect::<Result<_, _>>()?,
         };
         let mut freed = Freed::default();
-        for ordinal in picked {
+        for (ordinal, entirely) in picked {
             let handle = block
                 .allocation(ordinal)
                 .and_then(|held| held.handle.clone());
-            if block.release(ordinal, now, config.cooldown) {
+            let done = match entirely {
+                true => block.discard(ordinal),
+                false => block.release(ordinal, now, config.cooldown),
+            };
+            if done {
                 freed.addresses.extend(block.address(ordinal));
                 if let Some(handle) = handle {
                     *freed.handles.entry(handle).or_default() += 1;
@@ -207,18 +211,20 @@ impl Pick<'_> {
     }
 }
 
-/// The place of an address that is held as the caller believes; `None` when it is not held at all.
-fn believed(block: &Block, release: &Release) -> Result<Option<Ordinal>, ReleaseError> {
+/// The place of an address that is held as the caller believes, or kept for a workload when the caller believes nothing,
+/// and whether it is freed entirely; `None` when nobody has it.
+fn believed(block: &Block, release: &Release) -> Result<Option<(Ordinal, bool)>, ReleaseError> {
     let address = release.address;
-    let Some(ordinal) = block.ordinal(address) else {
+    let found = block
+        .ordinal(address)
+        .and_then(|at| Some((at, block.allocation(at)?)));
+    let Some((ordinal, held)) = found else {
         return Ok(None);
     };
-    let Some(held) = block
-        .allocation(ordinal)
-        .filter(|held| held.released_at.is_none())
-    else {
-        return Ok(None);
-    };
+    if held.rests() {
+        let anybody = release.handle.is_none() && release.sequence.is_none();
+        return Ok((anybody && held.kept.is_some()).then_some((ordinal, true)));
+    }
     if release.handle.is_some() && release.handle != held.handle {
         return Err(ReleaseError::BadHandle {
             address,
@@ -231,6 +237,6 @@ fn believed(block: &Block, release: &Release) -> Result<Option<Ordinal>, Release
             expected,
             found,
         }),
-        _ => Ok(Some(ordinal)),
+        _ => Ok(Some((ordinal, release.entirely))),
     }
 }
