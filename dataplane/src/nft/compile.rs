@@ -89,10 +89,22 @@ pub(crate) enum Variant {
     /// Single addresses, hashed.
     Addresses(IpVersion),
     /// Ranges of addresses.
-    Ranges(IpVersion),
+    Ranges(IpVersion, Edition),
     /// Address, protocol and port.
     Ports(IpVersion),
 }
+
+/// Which of two names a set of ranges has in the kernel. A change that a live set cannot take (see
+/// [`plan::ranges`](super::plan::ranges)) goes into a set of the other name, to which the rules then switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Edition {
+    #[default]
+    First,
+    Second,
+}
+
+/// The sets of ranges, by family, that have their second name now.
+pub(crate) type Editions = BTreeSet<(SetId, IpVersion)>;
 
 /// How many members of each kind a set has, by family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,7 +173,7 @@ impl Variant {
     pub(crate) fn addresses(census: &Census, version: IpVersion) -> Option<Self> {
         let empty = *census == Census::default() && version == IpVersion::V4;
         match census.all(version) {
-            (_, 1.., _) => Some(Self::Ranges(version)),
+            (_, 1.., _) => Some(Self::Ranges(version, Edition::First)),
             (1.., 0, _) => Some(Self::Addresses(version)),
             _ => empty.then_some(Self::Addresses(version)),
         }
@@ -173,9 +185,9 @@ impl Variant {
         (census.all(version).2 > 0 || empty).then_some(Self::Ports(version))
     }
 
-    const fn version(self) -> IpVersion {
+    pub(crate) const fn version(self) -> IpVersion {
         match self {
-            Self::Addresses(version) | Self::Ranges(version) | Self::Ports(version) => version,
+            Self::Addresses(version) | Self::Ranges(version, _) | Self::Ports(version) => version,
         }
     }
 
@@ -183,25 +195,36 @@ impl Variant {
         let role = match self {
             Self::Addresses(IpVersion::V4) => "ip4",
             Self::Addresses(IpVersion::V6) => "ip6",
-            Self::Ranges(IpVersion::V4) => "net4",
-            Self::Ranges(IpVersion::V6) => "net6",
+            Self::Ranges(IpVersion::V4, Edition::First) => "net4",
+            Self::Ranges(IpVersion::V6, Edition::First) => "net6",
+            Self::Ranges(IpVersion::V4, Edition::Second) => "net4b",
+            Self::Ranges(IpVersion::V6, Edition::Second) => "net6b",
             Self::Ports(IpVersion::V4) => "port4",
             Self::Ports(IpVersion::V6) => "port6",
         };
         set_name(role, id.as_str())
     }
 
+    /// The same under its other name, for those that have one.
+    pub(crate) const fn other(self) -> Option<Self> {
+        match self {
+            Self::Ranges(version, Edition::First) => Some(Self::Ranges(version, Edition::Second)),
+            Self::Ranges(version, Edition::Second) => Some(Self::Ranges(version, Edition::First)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn shape(self) -> Shape {
         match self {
             Self::Addresses(version) => Shape::plain(Part::Address(version)),
-            Self::Ranges(version) => Shape::ranges(Part::Address(version)),
+            Self::Ranges(version, _) => Shape::ranges(Part::Address(version)),
             Self::Ports(version) => Shape::ports(version),
         }
     }
 
     /// Whether single members are single elements, so that a change of the one is a change of the other.
     pub(crate) const fn is_plain(self) -> bool {
-        !matches!(self, Self::Ranges(_))
+        !matches!(self, Self::Ranges(..))
     }
 
     /// The element of a member, if it belongs to a plain variant.
@@ -221,7 +244,7 @@ impl Variant {
     /// All elements of a set.
     pub(crate) fn elements(self, set: &Set) -> BTreeSet<Element> {
         match self {
-            Self::Ranges(version) => {
+            Self::Ranges(version, _) => {
                 let nets = set.members().iter().filter_map(|member| match member {
                     Member::Net(net) => Some(net),
                     Member::Port(..) => None,
@@ -243,6 +266,7 @@ impl Variant {
 pub(crate) struct Needs<'a> {
     pub(crate) censuses: &'a BTreeMap<SetId, Track>,
     pub(crate) sets: &'a BTreeMap<SetId, Set>,
+    pub(crate) editions: &'a Editions,
     pub(crate) output: &'a mut Output,
 }
 
@@ -267,13 +291,16 @@ impl Needs<'_> {
             Some(track) => track.census,
             None => self.sets.get(id).map(Census::of).unwrap_or_default(),
         };
-        let variant = variant(&census, version)?;
+        let mut variant = variant(&census, version)?;
+        if self.editions.contains(&(id.clone(), version)) {
+            variant = variant.other().unwrap_or(variant);
+        }
         self.output.variants.insert((id.clone(), variant));
         Some(variant.name(id))
     }
 
     /// A fixed set of ranges.
-    fn nets(&mut self, version: IpVersion, nets: &[Prefix]) -> Name {
+    pub(super) fn nets(&mut self, version: IpVersion, nets: &[Prefix]) -> Name {
         let role = if version == IpVersion::V4 {
             "nets4"
         } else {

@@ -5,6 +5,7 @@
 //! filled in a transaction can be seen empty for a moment when a rule switches to it in the same one; therefore a
 //! new set that has elements makes a transaction of its own, and so does deleting one.
 
+pub(crate) mod ranges;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::compile::{Desired, Dirty};
+use super::compile::{Desired, Dirty, Variant};
 use super::known::{Content, Known, KnownChain, KnownSet};
 use super::name::Name;
 use super::ruleset::{Chain, Element, Hook, Shape};
@@ -120,6 +121,21 @@ pub(crate) fn missing(goal: &Goal<'_>, known: &Known) -> Missing {
         }
     }
     missing
+}
+
+/// Live sets of ranges that cannot take their change: they need another name.
+pub(crate) fn uncut(goal: &Goal<'_>, known: &Known) -> Vec<(SetId, Variant)> {
+    let names = goal.dirty.sets.iter();
+    let cut = names.filter_map(|name| {
+        let (id, variant, _) = goal.desired.variants.get(name)?;
+        let Content::Elements(there) = &known.sets.get(name)?.content else {
+            return None;
+        };
+        let wanted = || variant.elements(set(goal, id));
+        (!variant.is_plain() && ranges::change(there, &wanted()).is_none())
+            .then(|| (id.clone(), *variant))
+    });
+    cut.collect()
 }
 
 /// A set that the kernel has with another shape than is wanted.
@@ -291,6 +307,16 @@ fn one_set(plan: &mut Plan, goal: &Goal<'_>, known: &Known, name: &Name, filling
                 }
                 let (gone, new) = (gone.into_iter().collect(), new.into_iter().collect());
                 change_elements(plan, name, gone, new);
+            }
+            Some((have, Content::Elements(there))) if !variant.is_plain() => {
+                let want = variant.elements(set);
+                match ranges::change(there, &want) {
+                    Some((gone, new)) => {
+                        let (gone, new) = (gone.into_iter().collect(), new.into_iter().collect());
+                        change_elements(plan, name, gone, new);
+                    }
+                    None => compare(plan, name, have, &want),
+                }
             }
             Some((have, _)) => compare(plan, name, have, &variant.elements(set)),
         }

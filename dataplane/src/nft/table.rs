@@ -181,7 +181,7 @@ impl Table {
             report.lacking = self.desired.lacking().to_vec();
             let generation = match self.generation {
                 Some(generation) => generation,
-                None => match self.read(report)? {
+                None => match self.read(state, report)? {
                     Some(generation) => generation,
                     None => continue,
                 },
@@ -207,7 +207,7 @@ impl Table {
     }
 
     /// Reads the table; `None` when it changed meanwhile.
-    fn read(&mut self, report: &mut Report) -> Result<Option<u32>, Error> {
+    fn read(&mut self, state: &State, report: &mut Report) -> Result<Option<u32>, Error> {
         let failed = |errno: Errno| Error::Read {
             errno: kernel(errno),
         };
@@ -223,9 +223,29 @@ impl Table {
             return Ok(None);
         }
         self.known = known;
+        self.adopt_names(state);
         self.pending = plan::everything(&self.desired, &self.known);
         self.generation = Some(before);
         Ok(Some(before))
+    }
+
+    /// Sets of ranges keep the name that they have in the kernel.
+    fn adopt_names(&mut self, state: &State) {
+        let there = |name: &Name| self.known.sets.contains_key(name);
+        let variants = self.desired.variants.iter();
+        let other = variants.filter(|(name, (id, variant, _))| {
+            !there(name) && variant.other().is_some_and(|other| there(&other.name(id)))
+        });
+        let other: Vec<_> = other
+            .map(|(_, (id, variant, _))| (id.clone(), *variant))
+            .collect();
+        for (id, variant) in &other {
+            self.desired.rename(id, *variant);
+        }
+        if !other.is_empty() {
+            self.desired.update(state);
+            drop(self.desired.take_dirty());
+        }
     }
 
     /// The plan, after reading what it needs besides; `None` when the kernel was not as known.
@@ -270,6 +290,19 @@ impl Table {
                 set: set.to_string(),
             });
         }
+        let uncut = plan::uncut(&goal, &self.known);
+        if !uncut.is_empty() {
+            for (id, variant) in &uncut {
+                self.desired.rename(id, *variant);
+            }
+            self.desired.update(state);
+            self.pending.merge(self.desired.take_dirty());
+        }
+        let goal = Goal {
+            desired: &self.desired,
+            sets: &state.sets,
+            dirty: &self.pending,
+        };
         Ok(Some(plan::plan(&goal, &self.known)))
     }
 
@@ -381,7 +414,11 @@ impl Table {
             let content = if variant.is_plain() {
                 Content::At(set.moment())
             } else {
-                Content::Elements(variant.elements(&set))
+                let want = variant.elements(&set);
+                Content::Elements(match self.known.sets.get(name).map(|set| &set.content) {
+                    Some(Content::Elements(there)) => plan::ranges::after(there, &want),
+                    _ => want,
+                })
             };
             (variant.shape(), content)
         } else {

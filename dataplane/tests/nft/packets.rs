@@ -143,7 +143,7 @@ fn fragments_do_not_slip_past_a_port() {
             lab.friend.send_bytes(packet.destination, &second);
             lab.friend.send_bytes(packet.destination, &first);
         }
-        let arrived: BTreeSet<u16> = received(&lab.web).into_iter().collect();
+        let arrived: BTreeSet<u16> = lab.web.received().into_iter().collect();
         assert_eq!(arrived, BTreeSet::from([2]));
     });
 }
@@ -173,7 +173,7 @@ fn extension_headers_do_not_hide_a_port() {
                 lab.friend.send_bytes(packet.destination, &bytes);
             }
         }
-        let arrived: BTreeSet<u16> = received(&lab.web).into_iter().collect();
+        let arrived: BTreeSet<u16> = lab.web.received().into_iter().collect();
         assert!(
             arrived.contains(&2) && !arrived.contains(&1) && !arrived.contains(&11),
             "{arrived:?}"
@@ -281,11 +281,7 @@ fn pods_leave_with_an_address_of_the_node() {
             parent: None,
             mac: "02:00:00:00:00:01".parse().unwrap(),
         };
-        let tunnel = Link {
-            kind,
-            mtu: 1450,
-            addresses: BTreeSet::new(),
-        };
+        let tunnel = Link::new(kind, 1450);
         lab.state.links.insert(link("vxlan.calico"), tunnel.into());
         lab.table.apply(&lab.state).unwrap();
         let server = inside(&outside.namespace, || {
@@ -375,7 +371,7 @@ fn host_endpoints() {
         careless();
         outside.send(&udp, 1);
         assert!(!lab.state.verdict(&udp).is_allowed());
-        assert!(!received(&lab.web).contains(&1));
+        assert!(!lab.web.received().contains(&1));
         // The other way: an answer of the outside is of an open connection.
         let server = inside(&outside.namespace, || {
             TcpListener::bind("192.0.2.9:443").unwrap()
@@ -403,7 +399,7 @@ fn counters_outlive_a_restart_and_a_neighbour() {
                 number,
             );
         }
-        assert_eq!(received(&lab.web).len(), 3);
+        assert_eq!(lab.web.received().len(), 3);
         // TCP and UDP of each family.
         let before = counters(chain);
         assert_eq!(before, [Some(0), Some(0), Some(3), Some(0)]);
@@ -416,21 +412,4 @@ fn counters_outlive_a_restart_and_a_neighbour() {
         lab.table.apply(&lab.state).unwrap();
         assert_eq!(counters(chain)[1..], before);
     });
-}
-
-/// What has arrived at a pod by now.
-fn received(end: &End) -> Vec<u16> {
-    let marker = 0xffff;
-    let packet = Packet {
-        in_link: None,
-        out_link: None,
-        source: "10.65.255.1".parse().unwrap(),
-        destination: end.address(true),
-        protocol: Protocol::UDP,
-        ports: Some((1, MARKER)),
-        icmp: None,
-        connection: Connection::New,
-    };
-    from_node(&packet, marker);
-    end.received(marker)
 }

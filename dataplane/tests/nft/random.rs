@@ -298,7 +298,7 @@ fn the_kernel_and_the_verdict_agree() {
                 sent[to].push((number, packet));
             }
             for (at, (_, end)) in ends.iter().enumerate() {
-                let arrived = arrived(end);
+                let arrived = end.received();
                 for (number, packet) in &sent[at] {
                     let verdict = state.verdict(packet);
                     let through = arrived.contains(number);
@@ -322,21 +322,4 @@ fn the_kernel_and_the_verdict_agree() {
             "{allowed} allowed, {denied} denied"
         );
     });
-}
-
-/// What has arrived at an end; the node itself sends the marker, which no policy stops.
-fn arrived(end: &End) -> Vec<u16> {
-    let marker = 0xffff;
-    let packet = Packet {
-        in_link: None,
-        out_link: None,
-        source: "10.65.255.1".parse().unwrap(),
-        destination: end.address(true),
-        protocol: Protocol::UDP,
-        ports: Some((1, MARKER)),
-        icmp: None,
-        connection: Connection::New,
-    };
-    from_node(&packet, marker);
-    end.received(marker)
 }

@@ -1,9 +1,11 @@
 //! Packets on the wire: pods with real links, raw packets between them, and who got which.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, recv,
@@ -13,24 +15,30 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use ocicat_dataplane::state::Protocol;
 use ocicat_dataplane::verdict::Packet;
 
-use crate::lab::{inside, namespace, run};
+use crate::lab::{inside, namespace, nft, run};
 
 /// A namespace behind a link of the node, with one address of each family.
 pub(crate) struct End {
     pub(crate) namespace: Arc<OwnedFd>,
     pub(crate) v4: Ipv4Addr,
     pub(crate) v6: Ipv6Addr,
+    link: String,
     raw: [OwnedFd; 2],
     seen: OwnedFd,
+    heard: Cell<u64>,
+}
+
+thread_local! {
+    /// The packets that ends of this thread's node have sent.
+    static SENT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The traffic class and the hops of the tests' own packets, by which answers of the kernel are told from them.
 const CLASS: u8 = 0x28;
 const HOPS: u8 = 44;
 
-/// The port that nothing in the tests' policies closes, and the address family's last word: when a packet to it has
-/// arrived, all before it have arrived or been dropped.
-pub(crate) const MARKER: u16 = 9;
+/// How long packets may be on their way: a machine with other work hands them on late.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl End {
     /// Connects a new namespace to the node by the link `name`.
@@ -42,39 +50,7 @@ impl End {
         ));
         run(&format!("ip link set eth0 netns {path}"));
         run(&format!("ip link set {name} up"));
-        let (raw, seen) = inside(&namespace, || {
-            for line in [
-                "ip link set lo up".to_owned(),
-                "sysctl -qw net.ipv6.conf.eth0.accept_dad=0".to_owned(),
-                "ip link set eth0 up".to_owned(),
-                format!("ip addr add {v4}/32 dev eth0"),
-                format!("ip addr add {v6}/128 dev eth0 nodad"),
-                "ip route add 169.254.1.1 dev eth0".to_owned(),
-                "ip route add default via 169.254.1.1".to_owned(),
-                "ip neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0".to_owned(),
-                "ip neigh add fe80::1 lladdr ee:ee:ee:ee:ee:ee dev eth0".to_owned(),
-                "ip route add default via fe80::1 dev eth0".to_owned(),
-            ] {
-                run(&line);
-            }
-            let raw = [AddressFamily::Inet, AddressFamily::Inet6].map(|family| {
-                socket(
-                    family,
-                    SockType::Raw,
-                    SockFlag::SOCK_CLOEXEC,
-                    SockProtocol::Raw,
-                )
-                .unwrap()
-            });
-            let seen = socket(
-                AddressFamily::Packet,
-                SockType::Datagram,
-                SockFlag::SOCK_CLOEXEC,
-                SockProtocol::EthAll,
-            )
-            .unwrap();
-            (raw, seen)
-        });
+        let (raw, seen) = inside(&namespace, || settle(v4, v6));
         let patience = TimeVal::seconds(10);
         setsockopt(&seen, sockopt::ReceiveTimeout, &patience).unwrap();
         setsockopt(&seen, sockopt::RcvBufForce, &(8 << 20)).ok();
@@ -88,12 +64,15 @@ impl End {
             run(&format!("ip neigh add {address} lladdr {} dev {name}", mac));
         }
         let (v4, v6) = (v4.parse().unwrap(), v6.parse().unwrap());
+        watch(name);
         Self {
             namespace,
             v4,
             v6,
+            link: name.to_owned(),
             raw,
             seen,
+            heard: Cell::new(0),
         }
     }
 
@@ -109,6 +88,7 @@ impl End {
     /// Sends a whole packet.
     pub(crate) fn send_bytes(&self, destination: IpAddr, bytes: &[u8]) {
         let [v4, v6] = &self.raw;
+        SENT.set(SENT.get() + 1);
         let sent = match destination {
             IpAddr::V4(to) => {
                 let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
@@ -122,22 +102,114 @@ impl End {
         assert_eq!(sent, Ok(bytes.len()));
     }
 
-    /// The numbers of the packets that arrived since the last call, up to the marker of that number.
-    pub(crate) fn received(&self, marker: u16) -> Vec<u16> {
+    /// The numbers of the packets that arrived since the last call. Nothing is guessed from time: the node has counted
+    /// as many as were sent, and as many are read as it has handed on to this end.
+    pub(crate) fn received(&self) -> Vec<u16> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (sent, seen) = (SENT.get(), watched("before", None));
+            if seen == sent {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{sent} packets were sent, the node has seen {seen}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let all = watched("after", Some(&self.link));
         let mut numbers = Vec::new();
         let mut buffer = [0; 2048];
-        loop {
+        while self.heard.get() < all {
             let length = recv(self.seen.as_raw_fd(), &mut buffer, MsgFlags::empty())
-                .unwrap_or_else(|errno| panic!("marker {marker} did not arrive: {errno}"));
-            let Some(number) = number_of(&buffer[..length], self) else {
-                continue;
-            };
-            if number == marker {
-                return numbers;
+                .unwrap_or_else(|errno| {
+                    panic!(
+                        "{} packets left, {} arrived: {errno}",
+                        all,
+                        self.heard.get()
+                    )
+                });
+            if let Some(number) = number_of(&buffer[..length], self) {
+                numbers.push(number);
+                self.heard.set(self.heard.get() + 1);
             }
-            numbers.push(number);
         }
+        numbers
     }
+}
+
+/// Gives the calling thread's namespace its addresses and routes; the sockets to send whole packets by and to see all.
+fn settle(v4: &str, v6: &str) -> ([OwnedFd; 2], OwnedFd) {
+    for line in [
+        "ip link set lo up".to_owned(),
+        "sysctl -qw net.ipv6.conf.eth0.accept_dad=0".to_owned(),
+        "ip link set eth0 up".to_owned(),
+        format!("ip addr add {v4}/32 dev eth0"),
+        format!("ip addr add {v6}/128 dev eth0 nodad"),
+        "ip route add 169.254.1.1 dev eth0".to_owned(),
+        "ip route add default via 169.254.1.1".to_owned(),
+        "ip neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0".to_owned(),
+        "ip neigh add fe80::1 lladdr ee:ee:ee:ee:ee:ee dev eth0".to_owned(),
+        "ip route add default via fe80::1 dev eth0".to_owned(),
+    ] {
+        run(&line);
+    }
+    let raw = [AddressFamily::Inet, AddressFamily::Inet6].map(|family| {
+        socket(
+            family,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::Raw,
+        )
+        .unwrap()
+    });
+    let seen = socket(
+        AddressFamily::Packet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::EthAll,
+    )
+    .unwrap();
+    (raw, seen)
+}
+
+/// Counts the tests' own packets where they come into the node, and where they leave it by a link.
+fn watch(link: &str) {
+    let hops = HOPS - 1;
+    nft("table inet ocnft-watch {
+            chain before { type filter hook prerouting priority -500; }
+            chain after { type filter hook postrouting priority 500; }
+        }");
+    if watched_rules("before").is_empty() {
+        nft(&format!(
+            "add rule inet ocnft-watch before ip ttl {HOPS} counter
+             add rule inet ocnft-watch before ip6 hoplimit {HOPS} counter"
+        ));
+    }
+    nft(&format!(
+        "add rule inet ocnft-watch after oifname \"{link}\" ip ttl {hops} counter comment \"{link}\"
+         add rule inet ocnft-watch after oifname \"{link}\" ip6 hoplimit {hops} counter comment \"{link}\""
+    ));
+}
+
+fn watched_rules(chain: &str) -> Vec<serde_json::Value> {
+    let text = run(&format!("nft -j list chain inet ocnft-watch {chain}"));
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let all = all["nftables"].as_array().unwrap().iter();
+    all.filter_map(|one| one.get("rule").cloned()).collect()
+}
+
+/// The packets that a chain of [`watch`] has counted, for one link or all.
+fn watched(chain: &str, link: Option<&str>) -> u64 {
+    let rules = watched_rules(chain).into_iter();
+    let rules = rules.filter(|rule| link.is_none() || rule["comment"].as_str() == link);
+    let count = |rule: serde_json::Value| {
+        let mut parts = rule["expr"].as_array().unwrap().iter();
+        parts
+            .find_map(|part| part["counter"]["packets"].as_u64())
+            .unwrap()
+    };
+    rules.map(count).sum()
 }
 
 /// The number in a packet for this end; `None` for what the end itself sends, and for ARP.
@@ -146,6 +218,8 @@ fn number_of(bytes: &[u8], end: &End) -> Option<u16> {
     match bytes.first()? >> 4 {
         4 if !own(*bytes.get(8)?) => None,
         6 if !own(*bytes.get(7)?) => None,
+        // Of a packet in pieces the first is meant.
+        4 if u16::from_be_bytes([*bytes.get(6)?, *bytes.get(7)?]) & 0x1fff != 0 => None,
         4 if bytes.get(16..20)? == end.v4.octets() && *bytes.get(1)? == CLASS => {
             Some(u16::from_be_bytes([*bytes.get(4)?, *bytes.get(5)?]))
         }
@@ -233,25 +307,4 @@ pub(crate) fn forwarding() {
 /// After the table is there: connection tracking takes packets without checksums.
 pub(crate) fn careless() {
     run("sysctl -qw net.netfilter.nf_conntrack_checksum=0");
-}
-
-/// Sends a packet as the node itself.
-pub(crate) fn from_node(packet: &Packet, number: u16) {
-    let family = AddressFamily::Inet;
-    let raw = socket(
-        family,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::Raw,
-    )
-    .unwrap();
-    let IpAddr::V4(to) = packet.destination else {
-        panic!("the node sends IPv4 only");
-    };
-    let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
-    let bytes = bytes(packet, number);
-    assert_eq!(
-        sendto(raw.as_raw_fd(), &bytes, &to, MsgFlags::empty()),
-        Ok(bytes.len())
-    );
 }

@@ -72,7 +72,7 @@ pub(super) fn compile(base: &Base<'_>, needs: &mut Needs<'_>) {
             chain(needs.output, &failsafe(direction), None, rules);
         }
     }
-    let rules = postrouting(base, needs.output);
+    let rules = postrouting(base, needs);
     if !rules.is_empty() {
         let hook = Hook {
             place: Place::Postrouting,

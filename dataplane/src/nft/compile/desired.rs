@@ -1,24 +1,23 @@
 //! What the table should hold, kept from one state to the next, and what of it changed since the kernel was told.
 
 mod dirty;
+mod seen;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(crate) use dirty::Dirty;
+use seen::{Seen, tunnels};
 
 use super::rule::Style;
-use super::{Census, Fixed, Needs, Output, Piece, Track, Variant, base, endpoint};
+use super::{Census, Editions, Fixed, Needs, Output, Piece, Track, Variant, base, endpoint};
 use crate::State;
 use crate::nft::Lacking;
 use crate::nft::lacking::without;
 use crate::nft::name::Name;
 use crate::nft::ruleset::{Chain, Element, Shape};
-use crate::state::{EndpointId, LinkKind};
-use crate::state::{
-    HostEndpoint, HostRules, LinkName, Nat, Policy, PolicyId, ProfileId, Set, SetId, Tier, Workload,
-};
+use crate::state::{LinkName, Policy, PolicyId, Set, SetId, Tier};
 
 /// The desired objects, each with how many pieces want it.
 #[derive(Debug, Default)]
@@ -33,6 +32,9 @@ pub(crate) struct Desired {
     tiers: BTreeMap<Name, Tier>,
     /// Pieces whose number of jumps changed.
     touched: BTreeSet<Piece>,
+    editions: Editions,
+    /// Pieces that have to be compiled anew for another reason than the state.
+    again: BTreeSet<Piece>,
     seen: Option<Seen>,
     lacking: Vec<Lacking>,
     dirty: Dirty,
@@ -46,23 +48,11 @@ pub(crate) struct Collected {
     wanted: usize,
 }
 
-/// The parts of the last state, to recognise what is the same.
-#[derive(Debug)]
-struct Seen {
-    workloads: BTreeMap<LinkName, Arc<Workload>>,
-    hosts: BTreeMap<EndpointId, Arc<HostEndpoint>>,
-    policies: BTreeMap<PolicyId, Arc<Policy>>,
-    profiles: BTreeMap<ProfileId, Arc<Policy>>,
-    host: Arc<HostRules>,
-    nat: Arc<Nat>,
-    tunnels: Vec<LinkName>,
-}
-
 impl Desired {
     /// Compiles what of `state` is not as it was at the last call.
     pub(crate) fn update(&mut self, state: &State) {
         let tunnels = tunnels(state);
-        let mut todo = BTreeSet::new();
+        let mut todo = std::mem::take(&mut self.again);
         let seen = self.seen.take().unwrap_or_else(|| {
             todo.insert(Piece::Base);
             Seen::nothing(state)
@@ -126,6 +116,17 @@ impl Desired {
         new
     }
 
+    /// From now on a set of ranges goes by its other name: the next [`update`](Self::update) compiles what looks at it.
+    pub(crate) fn rename(&mut self, id: &SetId, variant: Variant) {
+        let key = (id.clone(), variant.version());
+        if !self.editions.remove(&key) {
+            self.editions.insert(key);
+        }
+        if let Some(track) = self.tracks.get(id) {
+            self.again.extend(track.users.iter().cloned());
+        }
+    }
+
     /// What the kernel was found to lack.
     pub(crate) fn lacking(&self) -> &[Lacking] {
         &self.lacking
@@ -160,9 +161,11 @@ impl Desired {
                 todo.extend(track.users.iter().cloned());
             }
             for variant in before.iter().chain(&after).flatten() {
-                let name = variant.name(id);
-                if self.variants.contains_key(&name) {
-                    self.dirty.sets.insert(name);
+                for variant in std::iter::once(*variant).chain(variant.other()) {
+                    let name = variant.name(id);
+                    if self.variants.contains_key(&name) {
+                        self.dirty.sets.insert(name);
+                    }
                 }
             }
         }
@@ -199,6 +202,7 @@ impl Desired {
         let mut needs = Needs {
             censuses: &self.tracks,
             sets: &state.sets,
+            editions: &self.editions,
             output: &mut output,
         };
         let style = Style {
@@ -393,95 +397,4 @@ fn first_tier() -> Piece {
 /// Pieces from this one on, in order, are policies and profiles.
 fn first_policy() -> Piece {
     Piece::Policy(PolicyId::new(""), super::Direction::In)
-}
-
-/// The tunnel devices among the state's links.
-fn tunnels(state: &State) -> Vec<LinkName> {
-    let links = state.links.iter();
-    links
-        .filter(|(_, link)| matches!(link.kind, LinkKind::Vxlan { .. } | LinkKind::Ipip))
-        .map(|(name, _)| name.clone())
-        .collect()
-}
-
-impl Seen {
-    fn nothing(state: &State) -> Self {
-        Self {
-            workloads: BTreeMap::new(),
-            hosts: BTreeMap::new(),
-            policies: BTreeMap::new(),
-            profiles: BTreeMap::new(),
-            host: state.host.clone(),
-            nat: state.nat.clone(),
-            tunnels: tunnels(state),
-        }
-    }
-
-    /// Notes the pieces that have to be compiled for `state`, and remembers it.
-    fn follow<'a>(
-        mut self,
-        state: &State,
-        tunnels: Vec<LinkName>,
-        built: impl Iterator<Item = &'a Piece>,
-        todo: &mut BTreeSet<Piece>,
-    ) -> Self {
-        let same_host = Arc::ptr_eq(&self.host, &state.host) || self.host == state.host;
-        let same_nat = Arc::ptr_eq(&self.nat, &state.nat) || self.nat == state.nat;
-        if !same_host {
-            todo.extend(built.cloned());
-        }
-        if !same_nat || self.tunnels != tunnels {
-            todo.insert(Piece::Base);
-        }
-        follow(&mut self.workloads, &state.workloads, |link| {
-            todo.insert(Piece::Workload(link.clone()));
-        });
-        follow(&mut self.hosts, &state.hosts, |id| {
-            todo.extend([Piece::Host(id.clone()), Piece::Base]);
-        });
-        let both = [super::Direction::In, super::Direction::Out];
-        follow(&mut self.policies, &state.policies, |id| {
-            todo.extend(both.map(|direction| Piece::Policy(id.clone(), direction)));
-        });
-        follow(&mut self.profiles, &state.profiles, |id| {
-            todo.extend(both.map(|direction| Piece::Profile(id.clone(), direction)));
-        });
-        self.host = state.host.clone();
-        self.nat = state.nat.clone();
-        self.tunnels = tunnels;
-        self
-    }
-}
-
-/// Calls `changed` for each key whose value is not the one in `old`, and makes `old` like `new`.
-fn follow<K: Ord + Clone, V: PartialEq>(
-    old: &mut BTreeMap<K, Arc<V>>,
-    new: &BTreeMap<K, Arc<V>>,
-    mut changed: impl FnMut(&K),
-) {
-    let mut edits: Vec<(K, Option<Arc<V>>)> = Vec::new();
-    let mut was = old.iter().peekable();
-    for (key, value) in new {
-        while let Some((gone, _)) = was.next_if(|(other, _)| *other < key) {
-            changed(gone);
-            edits.push((gone.clone(), None));
-        }
-        let same = was.next_if(|(other, _)| *other == key);
-        if !same.is_some_and(|(_, other)| Arc::ptr_eq(other, value)) {
-            if !same.is_some_and(|(_, other)| other == value) {
-                changed(key);
-            }
-            edits.push((key.clone(), Some(value.clone())));
-        }
-    }
-    for (gone, _) in was {
-        changed(gone);
-        edits.push((gone.clone(), None));
-    }
-    for (key, value) in edits {
-        match value {
-            Some(value) => drop(old.insert(key, value)),
-            None => drop(old.remove(&key)),
-        }
-    }
 }

@@ -1,18 +1,14 @@
 //! Source address translation.
 
-use super::Output;
+use super::Needs;
 use super::base::Base;
-use super::rule::{maximal, net_elements};
+use super::rule::maximal;
 use crate::nft::name::Name;
-use crate::nft::ruleset::{Part, Shape};
 use crate::nft::statement::{Field, Rule, Statement, Value};
 use crate::state::{IpVersion, Nat, PortRange, Protocol};
 
-const NAT_SOURCES: [&str; 2] = ["nat-sources4", "nat-sources6"];
-const NAT_EXCLUDED: [&str; 2] = ["nat-excluded4", "nat-excluded6"];
-
 /// Source address translation: of pods towards the world, and of the host towards a tunnel.
-pub(super) fn postrouting(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
+pub(super) fn postrouting(base: &Base<'_>, needs: &mut Needs<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for tunnel in base.tunnels {
         // The host reached a remote pod by a service: its address on the uplink would make the answer go
@@ -34,24 +30,17 @@ pub(super) fn postrouting(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
             "to a tunnel from an address of the uplink",
         ));
     }
-    for (version, at) in [(IpVersion::V4, 0), (IpVersion::V6, 1)] {
+    for version in [IpVersion::V4, IpVersion::V6] {
         let sources = maximal(&base.nat.sources, version);
-        let (Some(from), Some(except)) = (NAT_SOURCES.get(at), NAT_EXCLUDED.get(at)) else {
-            continue;
-        };
         if sources.is_empty() {
             continue;
         }
+        // Named after their content: pools change seldom, and a connection must not start while a set changes.
+        let from = needs.nets(version, &sources);
         let excluded = maximal(&base.nat.excluded, version);
-        for (set, nets) in [(*from, sources), (*except, excluded)] {
-            let shape = Shape::ranges(Part::Address(version));
-            output.collections.push((set.into(), shape));
-            for element in net_elements(&nets) {
-                output.elements.push((set.into(), element));
-            }
-        }
+        let except = (!excluded.is_empty()).then(|| needs.nets(version, &excluded));
         for ports in nat_ports(base.nat) {
-            rules.push(nat_rule(base.nat, version, from, except, ports));
+            rules.push(nat_rule(base.nat, version, &from, except.as_ref(), ports));
         }
     }
     rules
@@ -70,15 +59,15 @@ fn nat_ports(nat: &Nat) -> Vec<(Option<Protocol>, Option<PortRange>)> {
 fn nat_rule(
     nat: &Nat,
     version: IpVersion,
-    from: &str,
-    except: &str,
+    from: &Name,
+    except: Option<&Name>,
     (protocol, ports): (Option<Protocol>, Option<PortRange>),
 ) -> Rule {
     let mut all = vec![
         Statement::version(version),
-        Statement::lookup(vec![Field::Source(version)], &Name::from(from)),
-        Statement::not_in(vec![Field::Destination(version)], &Name::from(except)),
+        Statement::lookup(vec![Field::Source(version)], from),
     ];
+    all.extend(except.map(|set| Statement::not_in(vec![Field::Destination(version)], set)));
     all.extend(protocol.map(Statement::protocol));
     all.push(Statement::Counter);
     let own = nat
