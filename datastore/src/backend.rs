@@ -108,6 +108,33 @@ pub trait Backend: Send + Sync {
     /// Nothing is left behind.
     async fn list(&self, scope: &Scope) -> Result<Listing, StoreError>;
 
+    /// As [`Backend::list`], but what the store had at `oldest` or at any later moment will do: what a follower wants, who sees
+    /// the rest by watching on. [`Revision::NONE`] asks for whatever is at hand.
+    ///
+    /// The default lists as it is now. In Kubernetes it is what the API server has in memory, which costs etcd nothing.
+    ///
+    /// # Errors
+    /// As for [`Backend::list`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    async fn list_since(&self, scope: &Scope, oldest: Revision) -> Result<Listing, StoreError> {
+        // The newest is never too old.
+        let _ = oldest;
+        self.list(scope).await
+    }
+
+    /// What the store is, in one line for people, without secrets: `kubernetes: (projectcalico.org/v3)`.
+    ///
+    /// # Errors
+    /// As for [`Backend::get`], where it has to be found out.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    async fn describe(&self) -> Result<String, StoreError> {
+        Ok("a store of its own".to_owned())
+    }
+
     /// Writes; one result for each operation, in their order.
     ///
     /// An answer is the object as it is stored, with its new revision; that of a deletion is the object as it

@@ -75,6 +75,14 @@ pub enum StoreError {
         /// What the store says.
         reason: String,
     },
+    /// The store cannot do this with objects of the kind, such as making a Kubernetes pod for an endpoint.
+    #[error("{key} {reason}")]
+    Unsupported {
+        /// Which object.
+        key: Key,
+        /// Why, and what can be done.
+        reason: String,
+    },
     /// The store cannot be opened as asked.
     #[error("{url}: {reason}")]
     Open {

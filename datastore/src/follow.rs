@@ -144,7 +144,12 @@ impl Driver {
         let backend = Arc::clone(&self.backend);
         let scope = self.reflector.scope().clone();
         self.doing = match self.reflector.step() {
-            Step::List => Doing::Listing(Box::pin(async move { backend.list(&scope).await })),
+            Step::List => {
+                let oldest = self.reflector.revision();
+                Doing::Listing(Box::pin(
+                    async move { backend.list_since(&scope, oldest).await },
+                ))
+            }
             Step::Watch(since) => {
                 Doing::Opening(Box::pin(async move { backend.watch(&scope, since).await }))
             }

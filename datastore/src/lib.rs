@@ -11,8 +11,15 @@ mod feed;
 mod follow;
 #[cfg(feature = "ipam")]
 pub mod ipam;
-#[cfg(any(feature = "etcd", feature = "ipam", feature = "testing"))]
+#[cfg(any(
+    feature = "etcd",
+    feature = "ipam",
+    feature = "kubernetes",
+    feature = "testing"
+))]
 mod join;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(any(feature = "etcd", feature = "sqlite"))]
 mod layout;
 #[cfg(feature = "memory")]

@@ -6,6 +6,7 @@
 
 mod bgp;
 mod cluster;
+mod derived;
 mod endpoint;
 mod ipam;
 mod kind;

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 /// | `memory:` | a new one in memory, which nobody else sees | `memory` |
 /// | `sqlite:PATH` | a file; `?durable=false`, `?keep=REVISIONS`, `?prefix=/KEYS` | `sqlite` |
 /// | `etcd:URL,URL` | an etcd cluster; `?ca=FILE&cert=FILE&key=FILE`, `?user=NAME&password-file=FILE`, `?prefix=/KEYS` | `etcd` |
-/// | `kubernetes:...` | refused so far | |
+/// | `kubernetes:`, `kubernetes:PATH` | a cluster: of the kubeconfig, else of `KUBECONFIG`, of the pod that this runs in, of `~/.kube/config`; `?context=NAME`, `?group=GROUP/VERSION` | `kubernetes` |
 ///
 /// # Errors
 /// [`StoreError::Open`] when the URL is wrong, the feature is not built in, or the store cannot be opened.
@@ -22,7 +22,7 @@ pub fn open(url: &str) -> Result<Arc<dyn Backend>, StoreError> {
         "memory" if rest.is_empty() => memory(url),
         "sqlite" => sqlite(url, rest),
         "etcd" => etcd(url, rest),
-        "kubernetes" => Err(refused(url, "this datastore is not supported yet")),
+        "kubernetes" => kubernetes(url, rest),
         _ => Err(refused(
             url,
             "is no datastore: memory:, sqlite:PATH, etcd:URLS or kubernetes:",
@@ -54,7 +54,7 @@ fn memory(url: &str) -> Result<Arc<dyn Backend>, StoreError> {
 }
 
 /// Name and value of each parameter.
-#[cfg(any(feature = "etcd", feature = "sqlite"))]
+#[cfg(any(feature = "etcd", feature = "kubernetes", feature = "sqlite"))]
 fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let stated = text.split('&').filter(|parameter| !parameter.is_empty());
     stated.map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
@@ -91,6 +91,34 @@ fn etcd(url: &str, rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
 #[cfg(not(feature = "etcd"))]
 fn etcd(url: &str, _rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
     Err(refused(url, "the etcd datastore is not built in"))
+}
+
+#[cfg(feature = "kubernetes")]
+fn kubernetes(url: &str, rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    use crate::kubernetes::{ApiGroup, Kubernetes, KubernetesOptions};
+
+    let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut options = KubernetesOptions {
+        kubeconfig: Some(path).filter(|path| !path.is_empty()).map(Into::into),
+        ..KubernetesOptions::default()
+    };
+    for (name, value) in self::parameters(parameters) {
+        match name {
+            "context" if !value.is_empty() => options.context = Some(value.to_owned()),
+            "group" => {
+                let group = ApiGroup::new(value);
+                let bad = || refused(url, format!("{value:?} is no group and version"));
+                options.group = Some(group.ok_or_else(bad)?);
+            }
+            _ => return Err(refused(url, format!("there is no parameter {name}"))),
+        }
+    }
+    Ok(Arc::new(Kubernetes::new(options)?))
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn kubernetes(url: &str, _rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
+    Err(refused(url, "the Kubernetes datastore is not built in"))
 }
 
 #[cfg(feature = "sqlite")]
@@ -138,8 +166,15 @@ mod tests {
     fn urls_that_name_no_store() {
         assert!(reason("").contains("is no datastore"));
         assert!(reason("redis:x").contains("is no datastore"));
-        assert!(reason("kubernetes:").contains("not supported yet"));
         assert!(!reason("kubernetes:x?password=secret").contains("secret"));
+    }
+
+    #[cfg(feature = "kubernetes")]
+    #[test]
+    fn kubernetes_parameters() {
+        assert!(reason("kubernetes:/nowhere?token=secret").contains("no parameter token"));
+        assert!(reason("kubernetes:/nowhere?group=v3").contains("no group and version"));
+        assert!(reason("kubernetes:/nowhere/config").starts_with("kubernetes:/nowhere/config: "));
     }
 
     #[cfg(feature = "etcd")]
