@@ -375,3 +375,6 @@ fn status(facts: &Facts) -> Result<(), CniError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
