@@ -97,6 +97,8 @@ pub(crate) struct Summary {
     pub(crate) origin: Origin,
     pub(crate) no_export: bool,
     pub(crate) no_advertise: bool,
+    /// Only to customers (RFC 9234).
+    pub(crate) marked: bool,
 }
 
 impl Summary {
@@ -125,6 +127,7 @@ impl Summary {
                 kind::LOCAL_PREF => summary.local_pref = number(),
                 kind::ORIGINATOR_ID => summary.originator = number(),
                 kind::CLUSTER_LIST => summary.clusters = (value.len() / 4) as u16,
+                kind::OTC => summary.marked = true,
                 kind::COMMUNITIES => {
                     for community in value.chunks_exact(4) {
                         // RFC 1997: NO_EXPORT, NO_ADVERTISE, NO_EXPORT_SUBCONFED; without
@@ -259,6 +262,13 @@ impl Attributes {
         self.value(kind::CLUSTER_LIST)
             .chunks_exact(4)
             .map(|octets| Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]))
+    }
+
+    /// OTC: the AS from which on the route goes to customers only (RFC 9234).
+    #[must_use]
+    pub fn only_to_customer(&self) -> Option<AsNumber> {
+        let value = self.value(kind::OTC).first_chunk()?;
+        Some(AsNumber(u32::from_be_bytes(*value)))
     }
 
     /// AGGREGATOR: who aggregated the route.

@@ -5,23 +5,26 @@
 //! prefixes as it can. The others that stand at the same position get the same octets. Nothing is queued for a peer:
 //! it has a position, and the log's entries say what is newest.
 
+mod encode;
+mod judge;
 mod message;
 mod outgoing;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::attributes::NextHop;
-use crate::filter::{Filter, FilterPeer, Learned, Verdict};
+use crate::filter::{Filter, FilterPeer};
 use crate::number::{AsNumber, Family};
-use crate::peer::NextHopMode;
-use crate::rib::{Context, Entry, LOCAL, SetId, Table};
+use crate::peer::{NextHopMode, PrivateAs, Role};
+use crate::rib::{Context, Table};
 use crate::speaker::PeerId;
 use crate::wire::Key;
 
+use encode::Work;
+pub(crate) use message::Form;
 pub(crate) use outgoing::Outgoing;
-use outgoing::Whence;
 
 /// What peers must have in common to get the same messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +37,17 @@ pub(crate) struct GroupKey {
     /// Our address on the session.
     pub(crate) address: Option<NextHop>,
     pub(crate) four_octets: bool,
+    pub(crate) form: Form,
+    /// IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub(crate) extended_next_hop: bool,
+    /// What we are to the peers (RFC 9234).
+    pub(crate) role: Option<Role>,
+    pub(crate) private_as: PrivateAs,
+    /// The peers' AS where it matters: to an export filter, or to what becomes of private numbers; else 0.
+    pub(crate) peer_as: AsNumber,
     /// The identity of the export filter; 0 without one.
     pub(crate) filter: usize,
-    /// What an export filter knows of the peer: its AS, and whose group it is where it looks at the peer.
-    pub(crate) filter_as: AsNumber,
+    /// Whose group it is where the export filter looks at the peer.
     pub(crate) filter_peer: Option<PeerId>,
 }
 
@@ -89,6 +99,12 @@ pub(crate) struct Follower {
     pub(crate) refresh: bool,
 }
 
+/// What a group has sent.
+pub(crate) struct Advertised {
+    entries: Vec<u64>,
+    paths: HashMap<u32, Vec<(u16, u16)>>,
+}
+
 /// Peers that get the same messages.
 pub(crate) struct Group {
     pub(crate) key: GroupKey,
@@ -102,6 +118,8 @@ pub(crate) struct Group {
     pub(crate) cluster_id: Ipv4Addr,
     /// Prefixes that some member may have been sent: only these need a withdrawal.
     advertised: Vec<u64>,
+    /// With add-path: the paths that some member may have been sent, by entry, with their sources.
+    sent: HashMap<u32, Vec<(u16, u16)>>,
     chunks: VecDeque<Arc<Chunk>>,
     /// Routes that do not fit into a message with their attributes.
     pub(crate) oversized: u64,
@@ -128,6 +146,7 @@ impl Group {
             filter_peer,
             cluster_id,
             advertised: Vec::new(),
+            sent: HashMap::new(),
             chunks: VecDeque::new(),
             oversized: 0,
         }
@@ -204,6 +223,7 @@ impl Group {
         if let Some(word) = self.advertised.get_mut(id as usize / 64) {
             *word &= !(1 << (id % 64));
         }
+        self.sent.remove(&id);
     }
 
     /// After a log was compacted its positions mean something else.
@@ -211,18 +231,30 @@ impl Group {
         self.chunks.clear();
     }
 
-    /// Which entries some member may have been sent.
-    pub(crate) fn advertised(&self) -> Vec<u64> {
-        self.advertised.clone()
+    /// What some member may have been sent.
+    pub(crate) fn advertised(&self) -> Advertised {
+        Advertised {
+            entries: self.advertised.clone(),
+            paths: self.sent.clone(),
+        }
     }
 
     /// Counts what another group has sent as sent by this one.
-    pub(crate) fn take_over(&mut self, advertised: &[u64]) {
-        if self.advertised.len() < advertised.len() {
-            self.advertised.resize(advertised.len(), 0);
+    pub(crate) fn take_over(&mut self, advertised: Advertised) {
+        let Advertised { entries, paths } = advertised;
+        if self.advertised.len() < entries.len() {
+            self.advertised.resize(entries.len(), 0);
         }
-        for (word, other) in self.advertised.iter_mut().zip(advertised) {
+        for (word, other) in self.advertised.iter_mut().zip(entries) {
             *word |= other;
+        }
+        for (id, paths) in paths {
+            let sent = self.sent.entry(id).or_default();
+            for path in paths {
+                if !sent.contains(&path) {
+                    sent.push(path);
+                }
+            }
         }
         self.forget_chunks();
     }
@@ -253,11 +285,11 @@ impl Group {
             }
             At::Log(mut position) => {
                 while work.estimate < CHUNK {
-                    let Some(id) = table.log.at(position) else {
+                    let Some((id, best)) = table.log.at(position) else {
                         break;
                     };
                     let entry = table.entry(id);
-                    if entry.changed_at(position) {
+                    if entry.changed_at(position) && (best || self.key.form.ids) {
                         self.consider(id, entry, false, context, &mut work);
                     }
                     position += 1;
@@ -281,181 +313,4 @@ impl Group {
         }
         chunk
     }
-
-    /// Decides what the group is told about one entry.
-    fn consider<K: Key>(
-        &mut self,
-        id: u32,
-        entry: &Entry<K>,
-        walk: bool,
-        context: &mut Context,
-        work: &mut Work,
-    ) {
-        let best = entry.best().copied();
-        let export = best.and_then(|path| {
-            let set = self.permitted(path.set, path.peer, entry.key, context, work)?;
-            Some((set, path.peer))
-        });
-        work.estimate += entry.key.encoded();
-        match export {
-            Some((set, peer)) => {
-                if work.announce.last().is_none_or(|last| last.0 != set) {
-                    work.estimate += context.interner.get(set).wire().len() + 40;
-                }
-                work.announce.push((set, peer, id));
-                self.set_advertised(id);
-                if entry.moved && !walk && peer != LOCAL {
-                    work.correct.push((peer, id));
-                }
-            }
-            None if !walk && self.is_advertised(id) => work.withdraw.push(id),
-            None => {}
-        }
-    }
-
-    /// The attribute set that a path is sent with, before what the protocol changes; `None` if it is not sent.
-    fn permitted<K: Key>(
-        &self,
-        set: SetId,
-        peer: u16,
-        key: K,
-        context: &mut Context,
-        work: &mut Work,
-    ) -> Option<SetId> {
-        if let Some((known, answer)) = work.memo {
-            if known == (set, peer) {
-                return answer;
-            }
-        }
-        let by_prefix = self
-            .filter
-            .as_ref()
-            .is_some_and(|filter| filter.looks_at_prefix());
-        let answer = self.judge(set, peer, key, context, work);
-        if !by_prefix {
-            work.memo = Some(((set, peer), answer));
-        }
-        answer
-    }
-
-    fn judge<K: Key>(
-        &self,
-        set: SetId,
-        peer: u16,
-        key: K,
-        context: &mut Context,
-        work: &mut Work,
-    ) -> Option<SetId> {
-        let attributes = context.interner.get(set);
-        let summary = attributes.summary();
-        let source = &context.sources[usize::from(peer)];
-        if (self.deferred && peer != LOCAL) || self.closed {
-            return None;
-        }
-        // RFC 1997.
-        if summary.no_advertise || (summary.no_export && self.key.external) {
-            return None;
-        }
-        // RFC 4271 section 9.2.1.1 and RFC 4456 section 6: between internal peers only by reflection.
-        let reflected = !self.key.external && !source.external && peer != LOCAL;
-        if reflected && !source.rr_client && !self.key.rr_client {
-            return None;
-        }
-        let Some(filter) = &self.filter else {
-            return Some(set);
-        };
-        let peer = FilterPeer {
-            learned: match (peer == LOCAL, source.external) {
-                (true, _) => Learned::Local,
-                (false, true) => Learned::External,
-                (false, false) => Learned::Internal,
-            },
-            interface: context.interface(attributes.next_hop(), peer),
-            ..self.filter_peer.clone()
-        };
-        let local = peer.learned == Learned::Local;
-        match filter.judge(&peer, &key.prefix(), attributes) {
-            Verdict::Accept => Some(set),
-            Verdict::Reject => None,
-            Verdict::Replace(mut other) => {
-                // RFC 4271 section 5.1.4: a MED that came with the route goes no further, one that the filter set does.
-                let kept = other.med().is_some() && other.med() == attributes.med();
-                if kept && self.key.external && !local {
-                    other = other.edit().med(None).build();
-                }
-                let other = context.interner.intern_attributes(&other);
-                work.held.push(other);
-                Some(other)
-            }
-        }
-    }
-
-    /// Encodes what has been gathered, sorted by attribute set.
-    fn encode<K: Key>(
-        &mut self,
-        mut work: Work,
-        table: &Table<K>,
-        context: &mut Context,
-    ) -> (Vec<u8>, Vec<Piece>) {
-        let mut bytes = Vec::with_capacity(work.estimate.min(2 * CHUNK));
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut piece = |end: usize, rule: Rule| match pieces.last_mut() {
-            Some(last) if last.rule == rule => last.end = end,
-            _ if end > 0 => pieces.push(Piece { end, rule }),
-            _ => {}
-        };
-        let keys = |ids: &[u32]| {
-            ids.iter()
-                .map(|&id| table.entry(id).key)
-                .collect::<Vec<K>>()
-        };
-        message::withdraw(&keys(&work.withdraw), &mut bytes);
-        piece(bytes.len(), Rule::All);
-        work.correct.sort_unstable();
-        for run in work.correct.chunk_by(|a, b| a.0 == b.0) {
-            let keys: Vec<K> = run.iter().map(|&(_, id)| table.entry(id).key).collect();
-            message::withdraw(&keys, &mut bytes);
-            piece(bytes.len(), Rule::Only(run[0].0));
-        }
-        work.announce.sort_unstable();
-        work.held.sort_unstable();
-        let mut outgoing = Outgoing::default();
-        for run in work.announce.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            let (set, peer, _) = run[0];
-            let rule = if peer == LOCAL {
-                Rule::All
-            } else {
-                Rule::Except(peer)
-            };
-            let keys: Vec<K> = run.iter().map(|&(_, _, id)| table.entry(id).key).collect();
-            let source = &context.sources[usize::from(peer)];
-            let attributes = context.interner.get(set);
-            let route = Whence::new(peer == LOCAL, work.held.binary_search(&set).is_ok());
-            let fits = outgoing.make(attributes, source, route, self)
-                && message::announce(&keys, &outgoing, &mut bytes);
-            if !fits {
-                // Without a next hop, or too large for a message: whoever has an older path must not keep it.
-                self.oversized += keys.len() as u64;
-                message::withdraw(&keys, &mut bytes);
-            }
-            piece(bytes.len(), rule);
-        }
-        for set in work.held {
-            context.interner.release(set);
-        }
-        (bytes, pieces)
-    }
-}
-
-/// What a chunk is made of.
-#[derive(Default)]
-struct Work {
-    announce: Vec<(SetId, u16, u32)>,
-    withdraw: Vec<u32>,
-    /// Withdrawals for the source of the new path alone.
-    correct: Vec<(u16, u32)>,
-    /// References to sets that a filter has made.
-    held: Vec<SetId>,
-    memo: Option<((SetId, u16), Option<SetId>)>,
-    estimate: usize,
 }

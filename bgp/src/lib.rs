@@ -23,7 +23,10 @@ pub use attributes::{
 pub use filter::{Filter, FilterPeer, Learned, RuleSet, Rules, Verdict};
 pub use ipnetwork;
 pub use number::{AsNumber, AsNumberError, Families, Family};
-pub use peer::{GracefulRestart, NextHopMode, Password, PasswordError, PeerConfig, Ttl};
+pub use peer::{
+    AddPath, GracefulRestart, NextHopMode, Password, PasswordError, PeerConfig, PrivateAs, Role,
+    Ttl,
+};
 pub use prefix::{Prefix, PrefixError};
 pub use rib::Step;
 pub use session::{DownReason, LinkId, Negotiated, State, Stop};

@@ -54,10 +54,13 @@ impl FromStr for AsNumber {
 
 /// The address families that this crate routes (RFC 4760): unicast IPv4 and IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Family {
     /// AFI 1, SAFI 1.
+    #[cfg_attr(feature = "serde", serde(rename = "ipv4"))]
     Ipv4Unicast,
     /// AFI 2, SAFI 1.
+    #[cfg_attr(feature = "serde", serde(rename = "ipv6"))]
     Ipv6Unicast,
 }
 

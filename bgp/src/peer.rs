@@ -1,115 +1,19 @@
 //! How a neighbour is configured.
 
+mod options;
+mod password;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use options::{AddPath, GracefulRestart, NextHopMode, PrivateAs, Role, Ttl};
+pub use password::{Password, PasswordError};
+
 use crate::filter::Filter;
 use crate::number::{AsNumber, Families};
 use crate::wire::PORT;
-
-/// A TCP MD5 password (RFC 2385). It has no `Debug` and cannot be read back outside this crate.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Box<[u8]>);
-
-/// A password that TCP MD5 signatures cannot have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a TCP MD5 password has 1 to 80 octets, this one has {length}")]
-pub struct PasswordError {
-    /// How many octets it has.
-    pub length: usize,
-}
-
-impl Password {
-    /// A password of 1 to 80 octets, which is what Linux takes.
-    ///
-    /// # Errors
-    /// [`PasswordError`] when it is empty or longer.
-    pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, PasswordError> {
-        let secret: Vec<u8> = secret.into();
-        match secret.len() {
-            1..=80 => Ok(Self(secret.into())),
-            length => Err(PasswordError { length }),
-        }
-    }
-
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
-    pub(crate) fn octets(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// What a speaker asks of its peers while it restarts (RFC 4724, 8538).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GracefulRestart {
-    /// For how long the peer shall keep our routes, in whole seconds up to 4095. Default 120 s, as Calico's.
-    pub time: Duration,
-    /// The host found its routes in this kernel at start, so forwarding went on while the process was gone: the F
-    /// bit of the first OPEN. Default false. Later OPENs of the same process have the bit in any case.
-    pub forwarding_preserved: bool,
-    /// Whether a NOTIFICATION starts graceful restart too (the N bit of RFC 8538). Default true.
-    pub notification: bool,
-}
-
-impl Default for GracefulRestart {
-    fn default() -> Self {
-        Self {
-            time: Duration::from_secs(120),
-            forwarding_preserved: false,
-            notification: true,
-        }
-    }
-}
-
-impl GracefulRestart {
-    /// Peers keep our routes for `time`; nothing was preserved yet.
-    #[must_use]
-    pub fn new(time: Duration) -> Self {
-        Self {
-            time,
-            ..Self::default()
-        }
-    }
-
-    /// Sets [`GracefulRestart::forwarding_preserved`].
-    #[must_use]
-    pub const fn forwarding_preserved(mut self, preserved: bool) -> Self {
-        self.forwarding_preserved = preserved;
-        self
-    }
-}
-
-/// Which next hop routes are sent with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum NextHopMode {
-    /// As RFC 4271 section 5.1.3 has it: unchanged towards the own AS, the session's address towards others.
-    #[default]
-    Auto,
-    /// Always the session's own address; on a reflected route as well.
-    Own,
-    /// Always as the route came.
-    Keep,
-}
-
-/// How far away a peer may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ttl {
-    /// Packets go out with the system's default and are taken with any value: multihop without a bound.
-    #[default]
-    Default,
-    /// Packets go out with this TTL, 1 for a peer on the same link.
-    Limit(u8),
-    /// RFC 5082: packets go out with 255, and those that passed `hops` routers or more are not taken. 1 is a peer on
-    /// the same link.
-    Security {
-        /// How many hops the peer is away, 1..=254.
-        hops: u8,
-    },
-}
 
 /// A neighbour. Made by [`PeerConfig::new`], changed by the setters.
 #[derive(Clone)]
@@ -159,6 +63,19 @@ pub struct PeerConfig {
     pub allow_own_as: u8,
     /// A path from an external peer must begin with the peer's AS. Default true; a route server needs false.
     pub enforce_first_as: bool,
+    /// Several paths per prefix (RFC 7911).
+    pub add_path: AddPath,
+    /// Messages of up to 65535 octets (RFC 8654). Default false: a message is kept until it is whole, and this is
+    /// sixteen times the memory that a peer can claim.
+    pub extended_messages: bool,
+    /// IPv4 routes with IPv6 next hops (RFC 8950), on a session over IPv6 with our address there. Default false.
+    pub extended_next_hop: bool,
+    /// What we are to this peer (RFC 9234); only towards other ASes. Default none.
+    pub role: Option<Role>,
+    /// A peer that says nothing of its role gets no session (RFC 9234 section 4.2). Default false.
+    pub strict_role: bool,
+    /// What becomes of private AS numbers in what is sent to other ASes. Default: they stay.
+    pub private_as: PrivateAs,
     /// What is taken from the peer. `None`: everything.
     pub import: Option<Arc<dyn Filter>>,
     /// What is sent to the peer. `None`: everything that the RFCs let pass.
@@ -196,9 +113,20 @@ impl PeerConfig {
             max_prefixes: Some(1_000_000),
             allow_own_as: 0,
             enforce_first_as: true,
+            add_path: AddPath::default(),
+            extended_messages: false,
+            extended_next_hop: false,
+            role: None,
+            strict_role: false,
+            private_as: PrivateAs::Keep,
             import: None,
             export: None,
         }
+    }
+
+    /// What we are to the peer, which counts between ASes only (RFC 9234 section 4).
+    pub(crate) fn role_in(&self, local_as: AsNumber) -> Option<Role> {
+        self.role.filter(|_| self.peer_as != local_as)
     }
 
     /// Sets our AS towards this peer.
@@ -341,6 +269,48 @@ impl PeerConfig {
     #[must_use]
     pub fn enforce_first_as(mut self, enforce_first_as: bool) -> Self {
         self.enforce_first_as = enforce_first_as;
+        self
+    }
+
+    /// Sets in which families several paths per prefix are exchanged.
+    #[must_use]
+    pub fn add_path(mut self, add_path: AddPath) -> Self {
+        self.add_path = add_path;
+        self
+    }
+
+    /// Sets whether messages may be longer than 4096 octets.
+    #[must_use]
+    pub fn extended_messages(mut self, extended_messages: bool) -> Self {
+        self.extended_messages = extended_messages;
+        self
+    }
+
+    /// Sets whether IPv4 routes may have IPv6 next hops.
+    #[must_use]
+    pub fn extended_next_hop(mut self, extended_next_hop: bool) -> Self {
+        self.extended_next_hop = extended_next_hop;
+        self
+    }
+
+    /// Sets what we are to the peer.
+    #[must_use]
+    pub fn role(mut self, role: impl Into<Option<Role>>) -> Self {
+        self.role = role.into();
+        self
+    }
+
+    /// Sets whether the peer has to say its role.
+    #[must_use]
+    pub fn strict_role(mut self, strict_role: bool) -> Self {
+        self.strict_role = strict_role;
+        self
+    }
+
+    /// Sets what becomes of private AS numbers.
+    #[must_use]
+    pub fn private_as(mut self, private_as: PrivateAs) -> Self {
+        self.private_as = private_as;
         self
     }
 

@@ -8,6 +8,7 @@
 mod decision;
 mod intern;
 mod log;
+mod path;
 mod table;
 
 use std::collections::HashMap;
@@ -18,7 +19,8 @@ pub use decision::Step;
 
 pub(crate) use decision::decide;
 pub(crate) use intern::{Interner, SetId};
-pub(crate) use table::{Entry, Learned, Path, Table};
+pub(crate) use path::Path;
+pub(crate) use table::{Entry, Learned, Table};
 
 use crate::attributes::NextHop;
 use crate::wire::{V4, V6};

@@ -15,7 +15,7 @@ pub(crate) use input::SLACK;
 pub(crate) use link::Link;
 
 use crate::number::{AsNumber, Families};
-use crate::peer::{GracefulRestart, PeerConfig};
+use crate::peer::{AddPath, GracefulRestart, PeerConfig, Role};
 use crate::wire::Notification;
 
 /// One TCP connection of a peer. A number is not used again while the peer is configured.
@@ -101,12 +101,18 @@ pub(crate) struct SessionConfig {
     pub(crate) connect_retry: Duration,
     pub(crate) error_wait: Duration,
     pub(crate) graceful_restart: Option<GracefulRestart>,
+    pub(crate) add_path: AddPath,
+    pub(crate) extended_messages: bool,
+    pub(crate) extended_next_hop: bool,
+    pub(crate) role: Option<Role>,
+    pub(crate) strict_role: bool,
 }
 
 impl SessionConfig {
     pub(crate) fn new(peer: &PeerConfig, speaker_as: AsNumber, router_id: Ipv4Addr) -> Self {
+        let local_as = peer.local_as.unwrap_or(speaker_as);
         Self {
-            local_as: peer.local_as.unwrap_or(speaker_as),
+            local_as,
             peer_as: peer.peer_as,
             router_id,
             hold_time: peer.hold_time,
@@ -116,6 +122,11 @@ impl SessionConfig {
             connect_retry: peer.connect_retry,
             error_wait: peer.error_wait,
             graceful_restart: peer.graceful_restart,
+            add_path: peer.add_path,
+            extended_messages: peer.extended_messages,
+            extended_next_hop: peer.extended_next_hop,
+            role: peer.role_in(local_as),
+            strict_role: peer.strict_role,
         }
     }
 }

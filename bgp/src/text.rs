@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Prefix;
 use crate::attributes::{Community, LargeCommunity};
 use crate::filter::CommunityValue;
-use crate::number::AsNumber;
+use crate::number::{AsNumber, Families, Family};
 
 fn parse<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
     deserializer: D,
@@ -86,5 +86,19 @@ impl<'de> Deserialize<'de> for AsNumber {
             Form::Number(number) => Ok(Self(number)),
             Form::Text(text) => text.parse().map_err(D::Error::custom),
         }
+    }
+}
+
+impl Serialize for Families {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Families {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::<Family>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
     }
 }

@@ -27,6 +27,8 @@ use crate::number::Family;
 pub const HEADER: usize = 19;
 /// The longest message without RFC 8654.
 pub const MAX_MESSAGE: usize = 4096;
+/// The longest message with RFC 8654.
+pub const MAX_EXTENDED: usize = 65535;
 /// The port that BGP listens on.
 pub const PORT: u16 = 179;
 

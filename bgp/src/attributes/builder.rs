@@ -130,6 +130,12 @@ impl AttributesBuilder {
         self.raw(flag::OPTIONAL, kind::ORIGINATOR_ID, id.octets().to_vec())
     }
 
+    /// Sets OTC (RFC 9234); a route that has it keeps it.
+    pub(crate) fn only_to_customer(self, number: AsNumber) -> Self {
+        let value = number.0.to_be_bytes().to_vec();
+        self.raw(flag::OPTIONAL_TRANSITIVE, kind::OTC, value)
+    }
+
     /// The attributes.
     #[must_use]
     pub fn build(mut self) -> Attributes {

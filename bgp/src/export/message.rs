@@ -1,11 +1,41 @@
 use super::Outgoing;
 use crate::number::Family;
-use crate::wire::{Key, MAX_MESSAGE, UPDATE, finish, flag, kind, start};
+use crate::wire::{Key, MAX_EXTENDED, MAX_MESSAGE, UPDATE, finish, flag, kind, start};
 
-/// Appends UPDATEs that withdraw `keys`.
-pub(super) fn withdraw<K: Key>(keys: &[K], out: &mut Vec<u8>) {
-    let mut keys = keys.iter().peekable();
-    while keys.peek().is_some() {
+/// How a group's messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// Each prefix has a path identifier in front (RFC 7911 section 3).
+    pub(crate) ids: bool,
+    /// Up to 65535 octets (RFC 8654).
+    pub(crate) extended: bool,
+}
+
+impl Form {
+    const fn longest(self) -> usize {
+        if self.extended {
+            MAX_EXTENDED
+        } else {
+            MAX_MESSAGE
+        }
+    }
+
+    fn encoded<K: Key>(self, key: K) -> usize {
+        key.encoded() + if self.ids { 4 } else { 0 }
+    }
+
+    fn write<K: Key>(self, (key, id): (K, u32), out: &mut Vec<u8>) {
+        if self.ids {
+            out.extend_from_slice(&id.to_be_bytes());
+        }
+        key.write(out);
+    }
+}
+
+/// Appends UPDATEs that withdraw `routes`: prefixes with their path identifiers.
+pub(super) fn withdraw<K: Key>(routes: &[(K, u32)], form: Form, out: &mut Vec<u8>) {
+    let mut routes = routes.iter().copied().peekable();
+    while routes.peek().is_some() {
         let begin = start(UPDATE, out);
         let lengths = out.len();
         match K::FAMILY {
@@ -18,10 +48,10 @@ pub(super) fn withdraw<K: Key>(keys: &[K], out: &mut Vec<u8>) {
             }
         }
         // Two octets stay free for the attribute length of the classic form.
-        while let Some(key) =
-            keys.next_if(|key| out.len() - begin + key.encoded() + 2 <= MAX_MESSAGE)
+        while let Some(route) =
+            routes.next_if(|(key, _)| out.len() - begin + form.encoded(*key) + 2 <= form.longest())
         {
-            key.write(out);
+            form.write(route, out);
         }
         match K::FAMILY {
             Family::Ipv4Unicast => {
@@ -37,42 +67,46 @@ pub(super) fn withdraw<K: Key>(keys: &[K], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends UPDATEs that announce `keys`; false, and nothing is appended, when the attributes leave no room.
-pub(super) fn announce<K: Key>(keys: &[K], outgoing: &Outgoing, out: &mut Vec<u8>) -> bool {
+/// Appends UPDATEs that announce `routes`; false, and nothing is appended, when the attributes leave no room.
+pub(super) fn announce<K: Key>(
+    routes: &[(K, u32)],
+    outgoing: &Outgoing,
+    form: Form,
+    out: &mut Vec<u8>,
+) -> bool {
     let attributes = &outgoing.attributes;
-    let mut keys = keys.iter().peekable();
+    // IPv4 routes with an IPv4 next hop have the classic form, all others that of RFC 4760.
+    let classic = outgoing.next_hop.is_empty();
+    let mut routes = routes.iter().copied().peekable();
     let before = out.len();
-    while let Some(&first) = keys.peek() {
+    while let Some(&(first, _)) = routes.peek() {
         let begin = start(UPDATE, out);
         out.extend_from_slice(&[0, 0]);
         let lengths = out.len();
         out.extend_from_slice(&[0, 0]);
-        let tail = match K::FAMILY {
-            Family::Ipv4Unicast => {
-                out.extend_from_slice(attributes);
-                patch(out, lengths);
-                0
-            }
-            Family::Ipv6Unicast => {
-                // RFC 7606 section 5.1: first of all, so that it is found whatever is wrong behind it.
-                out.extend_from_slice(&[flag::OPTIONAL | flag::EXTENDED, kind::MP_REACH, 0, 0]);
-                out.extend_from_slice(&K::FAMILY.afi().to_be_bytes());
-                out.extend_from_slice(&[K::FAMILY.safi(), outgoing.next_hop.len() as u8]);
-                out.extend_from_slice(&outgoing.next_hop);
-                out.push(0);
-                attributes.len()
-            }
+        let tail = if classic {
+            out.extend_from_slice(attributes);
+            patch(out, lengths);
+            0
+        } else {
+            // RFC 7606 section 5.1: first of all, so that it is found whatever is wrong behind it.
+            out.extend_from_slice(&[flag::OPTIONAL | flag::EXTENDED, kind::MP_REACH, 0, 0]);
+            out.extend_from_slice(&K::FAMILY.afi().to_be_bytes());
+            out.extend_from_slice(&[K::FAMILY.safi(), outgoing.next_hop.len() as u8]);
+            out.extend_from_slice(&outgoing.next_hop);
+            out.push(0);
+            attributes.len()
         };
-        if out.len() - begin + tail + first.encoded() > MAX_MESSAGE {
+        if out.len() - begin + tail + form.encoded(first) > form.longest() {
             out.truncate(before);
             return false;
         }
-        while let Some(key) =
-            keys.next_if(|key| out.len() - begin + tail + key.encoded() <= MAX_MESSAGE)
+        while let Some(route) = routes
+            .next_if(|(key, _)| out.len() - begin + tail + form.encoded(*key) <= form.longest())
         {
-            key.write(out);
+            form.write(route, out);
         }
-        if K::FAMILY == Family::Ipv6Unicast {
+        if !classic {
             patch(out, lengths + 4);
             out.extend_from_slice(attributes);
             patch(out, lengths);

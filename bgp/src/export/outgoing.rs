@@ -1,7 +1,7 @@
-use super::Group;
+use super::{Group, GroupKey};
 use crate::attributes::{Attributes, NextHop, prepend};
 use crate::number::{AsNumber, Family};
-use crate::peer::NextHopMode;
+use crate::peer::{NextHopMode, PrivateAs, Role};
 use crate::rib::Source;
 use crate::wire::{Reader, flag, kind, one, put, segments};
 
@@ -65,7 +65,10 @@ impl Outgoing {
                 self.extra
                     .push((flag::WELL_KNOWN, kind::NEXT_HOP, address.octets().to_vec()));
             }
-            (Family::Ipv6Unicast, Some(NextHop::V6 { global, link_local })) => {
+            (Family::Ipv4Unicast, Some(NextHop::V6 { .. })) if !key.extended_next_hop => {
+                return false;
+            }
+            (_, Some(NextHop::V6 { global, link_local })) => {
                 self.next_hop.extend_from_slice(&global.octets());
                 // RFC 2545 section 3: the link-local address only where it is ours and on this link.
                 if let Some(link_local) = link_local.filter(|_| hop == own) {
@@ -76,6 +79,12 @@ impl Outgoing {
         }
         if !key.external {
             self.internal(attributes, source, local, group);
+        }
+        if key.role.is_some_and(Role::marks) && !attributes.summary().marked {
+            // RFC 9234 section 5.
+            let mark = key.local_as.0.to_be_bytes().to_vec();
+            self.extra
+                .push((flag::OPTIONAL_TRANSITIVE, kind::OTC, mark));
         }
         self.write(attributes, route, group);
         true
@@ -125,6 +134,7 @@ impl Outgoing {
                     self.path.clear();
                     self.path.extend_from_slice(value);
                     if key.external {
+                        hide_private(&mut self.path, key);
                         prepend(&mut self.path, key.local_as);
                     }
                     if key.four_octets {
@@ -173,6 +183,32 @@ impl Outgoing {
             );
         }
     }
+}
+
+/// Takes private numbers out of a path, or puts ours in their place; the peer's own stays.
+fn hide_private(path: &mut Vec<u8>, key: &GroupKey) {
+    if key.private_as == PrivateAs::Keep {
+        return;
+    }
+    let mut hidden = Vec::with_capacity(path.len());
+    for (kind, numbers) in segments(path, 4) {
+        let numbers = numbers.chunks_exact(4).filter_map(|octets| {
+            let number = AsNumber(u32::from_be_bytes([
+                octets[0], octets[1], octets[2], octets[3],
+            ]));
+            match key.private_as {
+                _ if !number.is_private() || number == key.peer_as => Some(number),
+                PrivateAs::Replace => Some(key.local_as),
+                _ => None,
+            }
+        });
+        let octets: Vec<u8> = numbers.flat_map(|number| number.0.to_be_bytes()).collect();
+        if !octets.is_empty() {
+            hidden.extend_from_slice(&[kind, (octets.len() / 4) as u8]);
+            hidden.extend(octets);
+        }
+    }
+    *path = hidden;
 }
 
 fn has_wide(path: &[u8]) -> bool {

@@ -1,83 +1,9 @@
 use hashbrown::HashTable;
 
 use super::log::Log;
-use super::{Context, SetId, decide};
+use super::path::{Path, Paths};
+use super::{Context, decide};
 use crate::wire::Key;
-
-/// One way to a prefix: whom it came from and with which attributes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Path {
-    pub(crate) set: SetId,
-    /// The path identifier of RFC 7911; 0 without.
-    pub(crate) id: u32,
-    /// The index of the source.
-    pub(crate) peer: u16,
-    /// Kept from a session that is gone (RFC 4724 section 4.2).
-    pub(crate) stale: bool,
-}
-
-/// A prefix's paths; the usable best ones come first. Nearly every prefix has one, which needs no allocation.
-#[derive(Debug, Default)]
-enum Paths {
-    #[default]
-    None,
-    One(Path),
-    Many(Box<PathList>),
-}
-
-#[derive(Debug)]
-struct PathList {
-    paths: Vec<Path>,
-}
-
-impl Paths {
-    fn as_slice(&self) -> &[Path] {
-        match self {
-            Self::None => &[],
-            Self::One(path) => std::slice::from_ref(path),
-            Self::Many(list) => &list.paths,
-        }
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [Path] {
-        match self {
-            Self::None => &mut [],
-            Self::One(path) => std::slice::from_mut(path),
-            Self::Many(list) => &mut list.paths,
-        }
-    }
-
-    fn push(&mut self, path: Path) {
-        match self {
-            Self::None => *self = Self::One(path),
-            Self::One(first) => {
-                *self = Self::Many(Box::new(PathList {
-                    paths: vec![*first, path],
-                }));
-            }
-            Self::Many(list) => list.paths.push(path),
-        }
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(&Path) -> bool) {
-        match self {
-            Self::None => {}
-            Self::One(path) => {
-                if !keep(path) {
-                    *self = Self::None;
-                }
-            }
-            Self::Many(list) => {
-                list.paths.retain(keep);
-                match list.paths[..] {
-                    [] => *self = Self::None,
-                    [path] => *self = Self::One(path),
-                    _ => {}
-                }
-            }
-        }
-    }
-}
 
 /// A prefix and its paths.
 #[derive(Debug)]
@@ -153,6 +79,8 @@ pub(crate) struct Table<K> {
     free: Vec<u32>,
     index: HashTable<u32>,
     pub(crate) log: Log,
+    /// Somebody is sent more than the best path: changes of the others are recorded too.
+    pub(crate) every_path: bool,
     seed: u64,
 }
 
@@ -163,6 +91,7 @@ impl<K: Key> Table<K> {
             free: Vec::new(),
             index: HashTable::new(),
             log: Log::default(),
+            every_path: false,
             seed,
         }
     }
@@ -232,7 +161,8 @@ impl<K: Key> Table<K> {
             }
             Some(old) => {
                 context.interner.release(old.set);
-                *old = path;
+                let local = old.local;
+                *old = Path { local, ..path };
                 Learned::Replaced
             }
             None => {
@@ -329,12 +259,15 @@ impl<K: Key> Table<K> {
             Paths::One(path) => u8::from(context.cost(path).is_some()),
             Paths::Many(list) => order(&mut list.paths, context),
         };
-        if before.equals(entry.used()) {
+        let best = !before.equals(entry.used());
+        if !best && !self.every_path {
             return;
         }
+        // Who has not seen the last change of the best paths yet finds it here.
+        let best = best || entry.in_log && self.log.latest_is_best(entry.log);
         let source = entry.best().map(|path| path.peer);
         entry.moved |= before.best.is_some_and(|old| Some(old.peer) != source);
-        let position = self.log.push(id);
+        let position = self.log.push(id, best);
         entry.log = position as u32;
         entry.in_log = true;
     }
@@ -373,7 +306,7 @@ impl<K: Key> Table<K> {
         for id in 0..self.entries.len() as u32 {
             let entry = &mut self.entries[id as usize];
             if entry.used().iter().any(&touched) {
-                entry.log = self.log.push(id) as u32;
+                entry.log = self.log.push(id, true) as u32;
                 entry.in_log = true;
             }
         }
@@ -384,7 +317,7 @@ impl<K: Key> Table<K> {
         for id in 0..self.entries.len() as u32 {
             let entry = &mut self.entries[id as usize];
             if entry.used > 0 {
-                entry.log = self.log.push(id) as u32;
+                entry.log = self.log.push(id, true) as u32;
                 entry.in_log = true;
             }
         }
@@ -401,13 +334,13 @@ impl<K: Key> Table<K> {
             let mut latest = Vec::with_capacity(log.len());
             for position in log.start()..log.end() {
                 let id = log.at(position);
-                if id.is_some_and(|id| entries[id as usize].changed_at(position)) {
+                if id.is_some_and(|(id, _)| entries[id as usize].changed_at(position)) {
                     latest.push(position);
                 }
             }
             latest
         };
-        let keep = |position: u64, _| latest.binary_search(&position).is_ok();
+        let keep = |position: u64| latest.binary_search(&position).is_ok();
         let moved = |id: u32, position: u64| entries[id as usize].log = position as u32;
         log.compact(keep, moved, followers);
     }

@@ -27,6 +27,7 @@ fn path(context: &mut Context, peer: u16, attributes: &Attributes) -> Path {
         set,
         id: 0,
         peer,
+        local: 0,
         stale: false,
     }
 }
@@ -157,7 +158,7 @@ fn changes(table: &mut Table<V4>) -> usize {
             table
                 .log
                 .at(at)
-                .is_some_and(|id| table.entry(id).changed_at(at))
+                .is_some_and(|(id, _)| table.entry(id).changed_at(at))
         })
         .count();
     table.trim(table.log.end(), |_| {});
@@ -234,7 +235,7 @@ impl Follower {
     fn catch_up(&mut self, table: &mut Table<V4>) {
         while self.position < table.log.end() {
             let id = table.log.at(self.position);
-            if let Some(entry) = id.map(|id| table.entry(id)) {
+            if let Some(entry) = id.map(|(id, _)| table.entry(id)) {
                 if entry.changed_at(self.position) {
                     let best = entry.best().map(|path| (path.peer, path.set));
                     self.seen.insert(entry.key.prefix().to_string(), best);
@@ -269,6 +270,7 @@ fn a_table_is_what_was_put_into_it() {
                 set,
                 id: 0,
                 peer,
+                local: 0,
                 stale: false,
             };
             table.learn(key(&prefix), path, &mut context);

@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 use super::{DownReason, Link, LinkId, Negotiated, Session, SessionEvent, State, Stop};
 use crate::wire::{
-    HEADER, KEEPALIVE, MAX_MESSAGE, NOTIFICATION, Notification, OPEN, Open, ROUTE_REFRESH, Refresh,
-    UPDATE, header,
+    HEADER, KEEPALIVE, NOTIFICATION, Notification, OPEN, Open, ROUTE_REFRESH, Refresh, UPDATE,
+    header,
 };
 
 /// KEEPALIVEs may go out this much early, so that those of many peers go out together.
@@ -204,7 +204,7 @@ impl Session {
         now: Instant,
         on_update: &mut OnUpdate<'_>,
     ) -> Option<usize> {
-        match header(bytes, MAX_MESSAGE) {
+        match header(bytes, self.links[at].longest()) {
             Ok(Some(head)) if head.length <= bytes.len() => {
                 self.message(at, head.kind, &bytes[HEADER..head.length], now, on_update);
                 Some(head.length)
@@ -228,8 +228,9 @@ impl Session {
         now: Instant,
         on_update: &mut OnUpdate<'_>,
     ) -> Option<usize> {
+        let longest = self.links[at].longest();
         let partial = &mut self.links[at].partial;
-        let want = match header(partial, MAX_MESSAGE) {
+        let want = match header(partial, longest) {
             Ok(Some(head)) => head.length,
             Ok(None) => HEADER,
             Err(notification) => {
@@ -242,7 +243,7 @@ impl Session {
         if partial.len() < want {
             return None;
         }
-        match header(partial, MAX_MESSAGE) {
+        match header(partial, longest) {
             Ok(Some(head)) if head.length == partial.len() => {
                 let message = std::mem::take(partial);
                 self.message(at, head.kind, &message[HEADER..], now, on_update);

@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use crate::wire::{MAX_EXTENDED, MAX_MESSAGE};
+
 use super::{LinkId, Negotiated, State};
 
 /// One connection and how far it has come.
@@ -38,6 +40,15 @@ impl Link {
             keepalive_at: None,
             send_hold_at: None,
         }
+    }
+
+    /// The longest message that the peer may send (RFC 8654 section 4: longer ones once both OPENs allow them).
+    pub(crate) fn longest(&self) -> usize {
+        let extended = self
+            .negotiated
+            .as_ref()
+            .is_some_and(|n| n.extended_messages);
+        if extended { MAX_EXTENDED } else { MAX_MESSAGE }
     }
 
     pub(crate) fn state(&self) -> State {

@@ -2,8 +2,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::{Session, SessionConfig};
-use crate::number::{AsNumber, Families};
-use crate::wire::{Capability, GracefulRestartCapability, Notification, Open};
+use crate::number::{AsNumber, Families, Family};
+use crate::wire::{AddPathMode, Capability, GracefulRestartCapability, Notification, Open};
 
 /// What both sides of a session have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub struct Negotiated {
     pub restart: Option<GracefulRestartCapability>,
     /// A NOTIFICATION starts graceful restart (both N bits, RFC 8538).
     pub notification_restart: bool,
+    /// The families in which the peer sends path identifiers (RFC 7911).
+    pub add_path_receive: Families,
+    /// The families in which path identifiers are sent to the peer (RFC 7911).
+    pub add_path_send: Families,
+    /// Messages may have up to 65535 octets (RFC 8654).
+    pub extended_messages: bool,
+    /// IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
     /// We dialled.
     pub outgoing: bool,
 }
@@ -43,7 +51,16 @@ impl Session {
             .map(Capability::Multiprotocol)
             .collect();
         capabilities.push(Capability::RouteRefresh);
-        capabilities.push(Capability::EnhancedRouteRefresh);
+        if config.extended_next_hop {
+            let pair = (Family::Ipv4Unicast, Family::Ipv6Unicast);
+            capabilities.push(Capability::ExtendedNextHop(vec![pair]));
+        }
+        if config.extended_messages {
+            capabilities.push(Capability::ExtendedMessage);
+        }
+        if let Some(role) = config.role {
+            capabilities.push(Capability::Role(role.code()));
+        }
         if let Some(restart) = &config.graceful_restart {
             let forwarding = restart.forwarding_preserved || self.was_up;
             capabilities.push(Capability::GracefulRestart(GracefulRestartCapability {
@@ -58,6 +75,20 @@ impl Session {
             }));
         }
         capabilities.push(Capability::FourOctetAs(config.local_as.0));
+        let paths = config.families.iter().filter_map(|family| {
+            let (receive, send) = (config.add_path.receive, config.add_path.send);
+            match (receive.contains(family), send.contains(family)) {
+                (true, true) => Some((family, AddPathMode::Both)),
+                (true, false) => Some((family, AddPathMode::Receive)),
+                (false, true) => Some((family, AddPathMode::Send)),
+                (false, false) => None,
+            }
+        });
+        let paths: Vec<_> = paths.collect();
+        if !paths.is_empty() {
+            capabilities.push(Capability::AddPath(paths));
+        }
+        capabilities.push(Capability::EnhancedRouteRefresh);
         Open {
             as_number: config.local_as,
             hold_time: config.hold_time.as_secs().min(65535) as u16,
@@ -144,6 +175,73 @@ impl Session {
     }
 }
 
+impl Negotiated {
+    /// Takes in a capability that the peer has, as far as we have it too.
+    fn take(&mut self, capability: &Capability, config: &SessionConfig) {
+        match capability {
+            Capability::RouteRefresh => self.route_refresh = true,
+            Capability::EnhancedRouteRefresh => self.enhanced_refresh = true,
+            Capability::FourOctetAs(_) => self.four_octets = true,
+            Capability::ExtendedMessage => self.extended_messages = config.extended_messages,
+            Capability::ExtendedNextHop(pairs) => {
+                let pair = (Family::Ipv4Unicast, Family::Ipv6Unicast);
+                self.extended_next_hop = config.extended_next_hop && pairs.contains(&pair);
+            }
+            Capability::AddPath(paths) => self.add_paths(config, paths),
+            Capability::GracefulRestart(restart) => {
+                if let Some(ours) = &config.graceful_restart {
+                    self.notification_restart = ours.notification && restart.notification;
+                    self.restart = Some(restart.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// RFC 7911 section 4: what one side sends the other must be able to take. Of several entries the last counts.
+    fn add_paths(&mut self, config: &SessionConfig, paths: &[(Family, AddPathMode)]) {
+        for &(family, mode) in paths {
+            let takes = matches!(mode, AddPathMode::Receive | AddPathMode::Both);
+            let sends = matches!(mode, AddPathMode::Send | AddPathMode::Both);
+            let set = |families: Families, on: bool| {
+                if on {
+                    families.with(family)
+                } else {
+                    families.without(family)
+                }
+            };
+            let (receive, send) = (config.add_path.receive, config.add_path.send);
+            self.add_path_receive = set(self.add_path_receive, sends && receive.contains(family));
+            self.add_path_send = set(self.add_path_send, takes && send.contains(family));
+        }
+    }
+}
+
+/// RFC 9234 section 4.2: the roles must fit together, and a peer has one at most.
+fn check_roles(config: &SessionConfig, open: &Open) -> Result<(), Notification> {
+    let Some(ours) = config.role else {
+        return Ok(());
+    };
+    let mut theirs = open
+        .capabilities
+        .iter()
+        .filter_map(|capability| match capability {
+            Capability::Role(role) => Some(*role),
+            _ => None,
+        });
+    let Some(first) = theirs.next() else {
+        let strict = config.strict_role;
+        return if strict { Err(ROLE_MISMATCH) } else { Ok(()) };
+    };
+    if theirs.all(|role| role == first) && ours.fits(first) {
+        Ok(())
+    } else {
+        Err(ROLE_MISMATCH)
+    }
+}
+
+const ROLE_MISMATCH: Notification = Notification::new(2, 11);
+
 fn negotiate(
     config: &SessionConfig,
     open: &Open,
@@ -169,6 +267,10 @@ fn negotiate(
         enhanced_refresh: false,
         restart: None,
         notification_restart: false,
+        add_path_receive: Families::NONE,
+        add_path_send: Families::NONE,
+        extended_messages: false,
+        extended_next_hop: false,
         outgoing,
     };
     for capability in &open.capabilities {
@@ -178,16 +280,7 @@ fn negotiate(
                 families = families.with(*family);
             }
             Capability::Unknown { code: 1, .. } => multiprotocol = true,
-            Capability::RouteRefresh => agreed.route_refresh = true,
-            Capability::EnhancedRouteRefresh => agreed.enhanced_refresh = true,
-            Capability::FourOctetAs(_) => agreed.four_octets = true,
-            Capability::GracefulRestart(restart) => {
-                if let Some(ours) = &config.graceful_restart {
-                    agreed.notification_restart = ours.notification && restart.notification;
-                    agreed.restart = Some(restart.clone());
-                }
-            }
-            _ => {}
+            other => agreed.take(other, config),
         }
     }
     // RFC 4760 section 8: who says nothing speaks IPv4 unicast.
@@ -198,6 +291,9 @@ fn negotiate(
     if agreed.families.is_empty() {
         return Err(Notification::new(2, 7));
     }
+    agreed.add_path_receive = agreed.add_path_receive.both(agreed.families);
+    agreed.add_path_send = agreed.add_path_send.both(agreed.families);
+    check_roles(config, open)?;
     let hold = config.hold_time.as_secs().min(u64::from(open.hold_time));
     if hold > 0 {
         agreed.hold_time = Duration::from_secs(hold);

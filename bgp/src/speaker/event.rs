@@ -89,6 +89,8 @@ pub struct BestRoute {
     pub peer_address: Option<IpAddr>,
     /// Whether that peer is in another AS.
     pub external: bool,
+    /// The identifier that the peer gave the path (RFC 7911); 0 without.
+    pub path_id: u32,
     /// Everything that came with the route.
     pub attributes: Attributes,
     /// Kept from a session that is gone.

@@ -21,6 +21,7 @@ impl Speaker {
             set,
             id: 0,
             peer: LOCAL,
+            local: 0,
             stale: false,
         };
         if let Some(key) = V4::from_prefix(&prefix) {
@@ -232,6 +233,7 @@ impl Speaker {
             peer: slot.map(|slot| slot.id),
             peer_address: slot.map(|slot| slot.config.address),
             external: slot.is_some_and(|slot| slot.intake.external()),
+            path_id: path.id,
             attributes,
             stale: path.stale,
         }
@@ -248,7 +250,8 @@ fn next_best<K: Key>(
     while *position < end {
         let at = *position;
         *position += 1;
-        let entry = table.log.at(at).map(|id| table.entry(id));
+        let change = table.log.at(at).filter(|(_, best)| *best);
+        let entry = change.map(|(id, _)| table.entry(id));
         let Some(entry) = entry.filter(|entry| entry.changed_at(at)) else {
             continue;
         };

@@ -5,7 +5,7 @@ use super::{PeerId, SpeakerConfig};
 use crate::attributes::{AsPath, Attributes, Community, NextHop, parts};
 use crate::filter::{Filter, FilterPeer, Verdict};
 use crate::number::{AsNumber, Families, Family};
-use crate::peer::PeerConfig;
+use crate::peer::{PeerConfig, Role};
 use crate::rib::{Context, Learned, Path, Rib, SetId, Table};
 use crate::session::Negotiated;
 use crate::wire::{
@@ -22,6 +22,8 @@ pub(super) struct Intake {
     cluster_id: Ipv4Addr,
     allow_own_as: u8,
     enforce_first_as: bool,
+    /// What we are to the peer (RFC 9234).
+    role: Option<Role>,
     max_prefixes: u32,
     filter: Option<Arc<dyn Filter>>,
     /// RFC 8212: nothing is taken without an import filter.
@@ -56,6 +58,7 @@ impl Intake {
             cluster_id: speaker.cluster_id,
             allow_own_as: config.allow_own_as,
             enforce_first_as: config.enforce_first_as,
+            role: config.role_in(local_as),
             max_prefixes: config.max_prefixes.unwrap_or(u32::MAX),
             filter: config.import.clone(),
             needs_policy: speaker.external_needs_policy
@@ -104,7 +107,8 @@ impl Intake {
                 external: self.peer.external,
             },
             families: negotiated.families,
-            add_path: Families::NONE,
+            add_path: negotiated.add_path_receive,
+            extended_next_hop: negotiated.extended_next_hop,
         };
         let update = parse(body, context, canonical)?;
         if let Some(family) = update
@@ -208,15 +212,9 @@ impl Intake {
             self.forget::<K>(routes, table, context);
             return;
         }
-        let set = if self.peer.external && graceful_shutdown(wire) {
-            // RFC 8326 section 4.2: the route is about to go; any other is better.
-            let attributes = Attributes::from_wire(hop, wire)
-                .edit()
-                .local_pref(0)
-                .build();
-            context.interner.intern_attributes(&attributes)
-        } else {
-            context.interner.intern(hop, wire)
+        let set = match self.amended(hop, wire) {
+            Some(attributes) => context.interner.intern_attributes(&attributes),
+            None => context.interner.intern(hop, wire),
         };
         match self.filter.clone() {
             None => {
@@ -232,6 +230,36 @@ impl Intake {
         context.interner.release(set);
     }
 
+    /// The attributes with what is added to them before anybody judges them; `None` where that is nothing.
+    fn amended(&self, hop: Option<NextHop>, wire: &[u8]) -> Option<Attributes> {
+        // RFC 8326 section 4.2: the route is about to go; any other is better.
+        let leaves = self.peer.external && graceful_shutdown(wire);
+        // RFC 9234 section 5: what comes from a provider, a peer or a route server goes to customers only.
+        let mark = self.role.is_some_and(Role::keeps_marked)
+            && !parts(wire).any(|(kind, _)| kind == kind::OTC);
+        if !leaves && !mark {
+            return None;
+        }
+        let mut edited = Attributes::from_wire(hop, wire).edit();
+        if leaves {
+            edited = edited.local_pref(0);
+        }
+        if mark {
+            edited = edited.only_to_customer(self.peer.peer_as);
+        }
+        Some(edited.build())
+    }
+
+    /// RFC 9234 section 5: a customer or a route server's client has no business to pass on a marked route, and a peer
+    /// none that others have marked.
+    fn is_leak(&self, mark: &[u8]) -> bool {
+        match self.role {
+            Some(Role::Provider | Role::RouteServer) => true,
+            Some(Role::Peer) => mark != self.peer.peer_as.0.to_be_bytes(),
+            Some(Role::Customer | Role::RouteServerClient) | None => false,
+        }
+    }
+
     fn learn<K: Key>(
         &mut self,
         key: K,
@@ -244,6 +272,7 @@ impl Intake {
             set,
             id,
             peer: self.source,
+            local: 0,
             stale: false,
         };
         let learned = table.learn(key, path, context);
@@ -308,6 +337,7 @@ impl Intake {
                 kind::CLUSTER_LIST => !value
                     .chunks_exact(4)
                     .any(|id| id == self.cluster_id.octets()),
+                kind::OTC => !self.is_leak(value),
                 _ => true,
             };
             if !good {

@@ -163,6 +163,7 @@ impl Stage {
                     },
                     families: Families::BOTH,
                     add_path: Families::NONE,
+                    extended_next_hop: false,
                 };
                 let mut canonical = Canonical::default();
                 let update =

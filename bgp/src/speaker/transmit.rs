@@ -7,9 +7,10 @@ use std::time::Instant;
 use super::slot::Slot;
 use super::{PeerId, Speaker};
 use crate::attributes::NextHop;
-use crate::export::{Follower, Group, GroupKey};
+use crate::export::{Follower, Form, Group, GroupKey};
 use crate::filter::{Filter, FilterPeer};
 use crate::number::{AsNumber, Family};
+use crate::peer::PrivateAs;
 use crate::session::{LinkId, Negotiated};
 use crate::wire::end_of_rib;
 
@@ -57,20 +58,36 @@ impl Speaker {
         let address = match (family, local) {
             (Family::Ipv4Unicast, Some(IpAddr::V4(_)))
             | (Family::Ipv6Unicast, Some(IpAddr::V6(_))) => local.map(NextHop::from),
+            (Family::Ipv4Unicast, Some(IpAddr::V6(_))) if negotiated.extended_next_hop => {
+                local.map(NextHop::from)
+            }
             (Family::Ipv4Unicast, _) => self.config.next_hop_v4,
             (Family::Ipv6Unicast, _) => self.config.next_hop_v6,
         };
         let filter = slot.config.export.as_ref();
+        let local_as = slot.config.local_as.unwrap_or(self.config.as_number);
+        let names_peer = filter.is_some() || slot.config.private_as != PrivateAs::Keep;
         GroupKey {
             family,
             external: slot.intake.external(),
-            local_as: slot.config.local_as.unwrap_or(self.config.as_number),
+            local_as,
             rr_client: slot.config.rr_client,
             next_hop: slot.config.next_hop,
             address,
             four_octets: negotiated.four_octets,
+            form: Form {
+                ids: negotiated.add_path_send.contains(family),
+                extended: negotiated.extended_messages,
+            },
+            extended_next_hop: negotiated.extended_next_hop,
+            role: slot.config.role_in(local_as),
+            private_as: slot.config.private_as,
+            peer_as: if names_peer {
+                slot.config.peer_as
+            } else {
+                AsNumber(0)
+            },
             filter: identity(filter),
-            filter_as: filter.map_or(AsNumber(0), |_| slot.config.peer_as),
             filter_peer: filter
                 .filter(|filter| filter.looks_at_peer())
                 .map(|_| slot.id),
@@ -86,7 +103,7 @@ impl Speaker {
     ) -> usize {
         let same = |group: &Option<Group>| group.as_ref().is_some_and(|group| group.key == key);
         let at = self.groups.iter().position(same).unwrap_or_else(|| {
-            let group = Group::new(key, filter, filter_peer, self.config.cluster_id);
+            let group = Group::new(key.clone(), filter, filter_peer, self.config.cluster_id);
             if let Some(at) = self.groups.iter().position(Option::is_none) {
                 self.groups[at] = Some(group);
                 return at;
@@ -94,6 +111,9 @@ impl Speaker {
             self.groups.push(Some(group));
             self.groups.len() - 1
         });
+        if key.form.ids {
+            self.record_every_path(key.family, true);
+        }
         if let Some(group) = &mut self.groups[at] {
             group.members += 1;
             group.deferred = self.deferral.is_some();
@@ -125,7 +145,7 @@ impl Speaker {
             follower.position = follower.position.min(old.position);
             let group = follower.group;
             if let (Some(group), Some(sent)) = (&mut self.groups[group], sent) {
-                group.take_over(&sent);
+                group.take_over(sent);
             }
         }
         for (at, family) in Family::ALL.into_iter().enumerate() {
@@ -152,6 +172,18 @@ impl Speaker {
                     *group = None;
                 }
             }
+        }
+        for family in Family::ALL {
+            let mut groups = self.groups.iter().flatten();
+            let wanted = groups.any(|group| group.key.form.ids && group.key.family == family);
+            self.record_every_path(family, wanted);
+        }
+    }
+
+    fn record_every_path(&mut self, family: Family, wanted: bool) {
+        match family {
+            Family::Ipv4Unicast => self.rib.v4.every_path = wanted,
+            Family::Ipv6Unicast => self.rib.v6.every_path = wanted,
         }
     }
 

@@ -27,6 +27,9 @@ fn needs_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         || old.ttl != new.ttl
         || old.rr_client != new.rr_client
         || old.graceful_restart.is_some() != new.graceful_restart.is_some()
+        || (old.add_path, old.extended_messages, old.extended_next_hop)
+            != (new.add_path, new.extended_messages, new.extended_next_hop)
+        || (old.role, old.strict_role) != (new.role, new.strict_role)
 }
 
 impl Speaker {
@@ -59,8 +62,8 @@ impl Speaker {
             .set_config(SessionConfig::new(new, speaker_as, router_id), now);
         intake.inherit(&slot.intake);
         slot.intake = intake;
-        let export =
-            old.next_hop != new.next_hop || !same_filter(old.export.as_ref(), new.export.as_ref());
+        let export = (old.next_hop, old.private_as) != (new.next_hop, new.private_as)
+            || !same_filter(old.export.as_ref(), new.export.as_ref());
         let import = old.allow_own_as != new.allow_own_as
             || old.enforce_first_as != new.enforce_first_as
             || !same_filter(old.import.as_ref(), new.import.as_ref());

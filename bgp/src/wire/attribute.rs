@@ -20,6 +20,8 @@ pub(crate) mod kind {
     pub(crate) const AS4_PATH: u8 = 17;
     pub(crate) const AS4_AGGREGATOR: u8 = 18;
     pub(crate) const LARGE_COMMUNITIES: u8 = 32;
+    /// RFC 9234: only to customers.
+    pub(crate) const OTC: u8 = 35;
 }
 
 /// Attribute flags.
@@ -281,7 +283,8 @@ fn flags_wrong(kind: u8, flags: u8) -> bool {
         | kind::EXTENDED_COMMUNITIES
         | kind::AS4_PATH
         | kind::AS4_AGGREGATOR
-        | kind::LARGE_COMMUNITIES => flag::OPTIONAL_TRANSITIVE,
+        | kind::LARGE_COMMUNITIES
+        | kind::OTC => flag::OPTIONAL_TRANSITIVE,
         kind::MED
         | kind::ORIGINATOR_ID
         | kind::CLUSTER_LIST
@@ -326,7 +329,6 @@ fn judge(
             }
             _ => Fate::Withdraw(5),
         },
-        kind::MED => keep_if(value.len() == 4, flag::OPTIONAL),
         kind::LOCAL_PREF if context.external => Fate::Discard,
         kind::LOCAL_PREF => {
             found.has_local_pref = value.len() == 4;
@@ -339,7 +341,7 @@ fn judge(
         }
         kind::AGGREGATOR => Fate::Discard,
         kind::ORIGINATOR_ID | kind::CLUSTER_LIST if context.external => Fate::Discard,
-        kind::ORIGINATOR_ID => keep_if(value.len() == 4, flag::OPTIONAL),
+        kind::MED | kind::ORIGINATOR_ID => keep_if(value.len() == 4, flag::OPTIONAL),
         kind::CLUSTER_LIST => keep_if(is_list(value, 4), flag::OPTIONAL),
         kind::COMMUNITIES | kind::EXTENDED_COMMUNITIES | kind::LARGE_COMMUNITIES => {
             let unit = match kind {
@@ -349,6 +351,8 @@ fn judge(
             };
             keep_if(is_list(value, unit), flag::OPTIONAL_TRANSITIVE | partial)
         }
+        // RFC 9234 section 5.
+        kind::OTC => keep_if(value.len() == 4, flag::OPTIONAL_TRANSITIVE | partial),
         // RFC 6793 sections 4.1 and 6: from a four-octet speaker, or malformed, they are discarded.
         kind::AS4_PATH if !context.four_octets && path_is_sound(value, 4) => {
             Fate::Keep(flag::OPTIONAL_TRANSITIVE)

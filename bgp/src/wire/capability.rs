@@ -9,6 +9,9 @@ pub enum Capability {
     Multiprotocol(Family),
     /// 2: ROUTE-REFRESH is understood (RFC 2918).
     RouteRefresh,
+    /// 5: routes of the first family may have next hops of the second one's (RFC 8950). Pairs of which one is not ours
+    /// are left out.
+    ExtendedNextHop(Vec<(Family, Family)>),
     /// 6: messages up to 65535 octets are understood (RFC 8654).
     ExtendedMessage,
     /// 9: the role of the speaker (RFC 9234).
@@ -71,6 +74,15 @@ impl Capability {
                 Self::Multiprotocol(Family::from_wire(afi, reader.u8()?)?)
             }
             (2, 0) => Self::RouteRefresh,
+            (5, length) if length % 6 == 0 => {
+                let mut pairs = Vec::new();
+                while let Some([a, b, _, safi, c, d]) = reader.array() {
+                    let routes = Family::from_wire(u16::from_be_bytes([a, b]), safi);
+                    let hops = Family::from_wire(u16::from_be_bytes([c, d]), 1);
+                    pairs.extend(routes.zip(hops));
+                }
+                Self::ExtendedNextHop(pairs)
+            }
             (6, 0) => Self::ExtendedMessage,
             (9, 1) => Self::Role(reader.u8()?),
             (64, length) if length >= 2 && (length - 2) % 4 == 0 => {
@@ -119,6 +131,14 @@ impl Capability {
                 1
             }
             Self::RouteRefresh => 2,
+            Self::ExtendedNextHop(pairs) => {
+                for (routes, hops) in pairs {
+                    out.extend_from_slice(&routes.afi().to_be_bytes());
+                    out.extend_from_slice(&[0, routes.safi()]);
+                    out.extend_from_slice(&hops.afi().to_be_bytes());
+                }
+                5
+            }
             Self::ExtendedMessage => 6,
             Self::Role(role) => {
                 out.push(*role);

@@ -12,6 +12,7 @@ const EXTERNAL: UpdateContext = UpdateContext {
     },
     families: Families::BOTH,
     add_path: Families::NONE,
+    extended_next_hop: false,
 };
 const INTERNAL: UpdateContext = UpdateContext {
     attributes: AttributeContext {

@@ -34,6 +34,8 @@ pub(crate) struct UpdateContext {
     pub(crate) families: Families,
     /// The families in which path identifiers arrive (RFC 7911).
     pub(crate) add_path: Families,
+    /// IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub(crate) extended_next_hop: bool,
 }
 
 const NETWORK_FIELD: u8 = 10;
@@ -177,7 +179,11 @@ fn mp_reach(value: &[u8], context: UpdateContext) -> Result<Announced<'_>, Notif
             let address = Ipv4Addr::new(hop[0], hop[1], hop[2], hop[3]);
             (NextHop::V4(address), plausible_v4(address))
         }
-        (Family::Ipv6Unicast, 16) => {
+        // RFC 8950 section 3: the length tells what the next hop is.
+        (Family::Ipv4Unicast, 16 | 32) if !context.extended_next_hop => {
+            return error(OPTIONAL_ATTRIBUTE);
+        }
+        (_, 16) => {
             let global = v6(hop);
             (
                 NextHop::V6 {
@@ -187,7 +193,7 @@ fn mp_reach(value: &[u8], context: UpdateContext) -> Result<Announced<'_>, Notif
                 plausible_v6(global),
             )
         }
-        (Family::Ipv6Unicast, 32) => {
+        (_, 32) => {
             let (global, local) = (v6(&hop[..16]), v6(&hop[16..]));
             // Some speakers fill the second half with zeros or with the global address once more.
             let link_local = Some(local).filter(Ipv6Addr::is_unicast_link_local);
