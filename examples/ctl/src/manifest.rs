@@ -27,6 +27,16 @@ pub struct Written {
 /// # Errors
 /// The first [`Fault`]: a syntax error, an unknown kind, a missing name, a field that its kind does not have.
 pub fn read(file: &str, text: &str) -> Result<Vec<Manifest>, Fault> {
+    let mut manifests = read_plain(file, text)?;
+    manifests.iter_mut().try_for_each(Manifest::convert)?;
+    Ok(manifests)
+}
+
+/// As [`read`], with Kubernetes' own kinds as they are written: for the Kubernetes API.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_plain(file: &str, text: &str) -> Result<Vec<Manifest>, Fault> {
     let mut manifests = Vec::new();
     for document in document::parse(file, text)? {
         collect(document, &mut manifests)?;
@@ -46,8 +56,6 @@ fn collect(document: Document, into: &mut Vec<Manifest>) -> Result<(), Fault> {
     if let Some(problem) = validate::object(&object).first() {
         return Err(document.fault(&problem.field, &problem.reason));
     }
-    let object = native(&object);
-    let object = object.map_err(|error| located(&document, &error))?;
     into.push(Manifest { object, document });
     Ok(())
 }
@@ -63,6 +71,37 @@ fn located(document: &Document, error: &StoreError) -> Fault {
 }
 
 impl Manifest {
+    /// An object of a store, with its key in the place of a file's name.
+    ///
+    /// # Errors
+    /// None in practice: the object is JSON.
+    pub fn stored(object: Object) -> Result<Self, Fault> {
+        let name = object.key().to_string();
+        let document = document::parse(&name, &object.value.to_string())?.pop();
+        let document = document.ok_or_else(|| Fault::of_file(&name, "is empty"))?;
+        Ok(Self { object, document })
+    }
+
+    /// Puts the object into the form that a store without Kubernetes keeps ([`native`]).
+    ///
+    /// # Errors
+    /// A [`Fault`] at the field that has no such form.
+    pub fn convert(&mut self) -> Result<(), Fault> {
+        let converted = native(&self.object).map_err(|error| self.located(&error))?;
+        self.object = converted;
+        Ok(())
+    }
+
+    /// The namespace of an object that states none, where its kind has namespaces.
+    pub fn default_namespace(&mut self, namespace: &str) {
+        if self.object.kind.is_namespaced() && !self.document.has("metadata.namespace") {
+            self.object.namespace = Some(namespace.to_owned());
+            if let Some(metadata) = self.object.value.get_mut("metadata") {
+                metadata["namespace"] = namespace.into();
+            }
+        }
+    }
+
     /// What is wrong with the object at `field`.
     #[must_use]
     pub fn fault(&self, field: &str, message: impl std::fmt::Display) -> Fault {

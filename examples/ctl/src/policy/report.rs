@@ -1,9 +1,11 @@
+//! What became of cases: text, JSON, JUnit.
+
 use std::fmt::Write;
 
 use ocicat_policy::Trace;
 use serde::Serialize;
 
-use crate::case::Expect;
+use super::case::Expect;
 
 /// What became of a case.
 #[derive(Clone, Debug, Serialize)]

@@ -1,3 +1,5 @@
+//! A cluster as policy sees it, out of manifests or out of a store.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,11 +10,11 @@ use ocicat_datastore::model::{
 };
 use ocicat_datastore::{Key, Kind, Metadata};
 use ocicat_policy::{Flow, Model, Trace, Update, kubernetes};
-use ocicatctl::document::Document;
-use ocicatctl::{Fault, Manifest};
 
-use crate::case::{Case, is_by, place};
-use crate::report::Outcome;
+use super::case::{Case, is_by, place};
+use super::report::Outcome;
+use crate::document::{Document, Fault};
+use crate::manifest::Manifest;
 
 /// The label that the API server gives every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -99,6 +101,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// What the cluster is to policy.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The addresses of a pod, `namespace/pod`; empty when there is no such pod.
+    #[must_use]
+    pub fn pod(&self, name: &str) -> &[IpAddr] {
+        self.addresses.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// What becomes of a case. Where both sides have addresses of both families, it has to hold in both.
     ///
     /// # Errors
@@ -113,7 +127,9 @@ impl Cluster {
         for source in &from {
             let same_family = |to: &&IpAddr| to.is_ipv4() == source.is_ipv4();
             for destination in to.iter().filter(same_family) {
-                traces.push(self.model.evaluate(&flow(case, *source, *destination)));
+                let protocol = case.protocol().unwrap_or(Protocol::TCP);
+                let flow = flow(protocol, case.port, *source, *destination);
+                traces.push(self.model.evaluate(&flow));
             }
         }
         let wrong = traces.iter().position(|trace| !holds(case, trace));
@@ -154,10 +170,16 @@ fn holds(case: &Case, trace: &Trace) -> bool {
     by && case.expect.is(trace.verdict())
 }
 
-fn flow(case: &Case, source: IpAddr, destination: IpAddr) -> Flow {
-    match case.protocol().unwrap_or(Protocol::TCP) {
+/// The packet that opens a connection.
+pub(crate) fn flow(
+    protocol: Protocol,
+    port: Option<u16>,
+    source: IpAddr,
+    destination: IpAddr,
+) -> Flow {
+    match protocol {
         Protocol::ICMP | Protocol::ICMPV6 => Flow::ping(source, destination),
-        protocol => Flow::new(source, destination, protocol, case.port.unwrap_or_default()),
+        protocol => Flow::new(source, destination, protocol, port.unwrap_or_default()),
     }
 }
 

@@ -1,9 +1,12 @@
+//! Cases: who should, or should not, reach whom.
+
 use ocicat_dataplane::state::Protocol;
 use ocicat_datastore::model::IntOrString;
 use ocicat_policy::{Decision, Verdict};
-use ocicatctl::Fault;
-use ocicatctl::document::{self, Document};
+
 use serde::{Deserialize, Serialize};
+
+use crate::document::{self, Document, Fault};
 
 /// One expectation: who should, or should not, reach whom.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -78,16 +81,21 @@ impl Case {
         let name = match &self.protocol {
             None => return Some(Protocol::TCP),
             Some(IntOrString::Int(number)) => return u8::try_from(*number).ok().map(Protocol),
-            Some(IntOrString::String(name)) => name.to_ascii_lowercase(),
+            Some(IntOrString::String(name)) => name,
             Some(_) => return None,
         };
-        match name.as_str() {
-            "tcp" => Some(Protocol::TCP),
-            "udp" => Some(Protocol::UDP),
-            "sctp" => Some(Protocol::SCTP),
-            "icmp" => Some(Protocol::ICMP),
-            number => number.parse().ok().map(Protocol),
-        }
+        protocol_named(name)
+    }
+}
+
+/// The protocol that a word or a number names; upper and lower case do not matter.
+pub(crate) fn protocol_named(name: &str) -> Option<Protocol> {
+    match name.to_ascii_lowercase().as_str() {
+        "tcp" => Some(Protocol::TCP),
+        "udp" => Some(Protocol::UDP),
+        "sctp" => Some(Protocol::SCTP),
+        "icmp" => Some(Protocol::ICMP),
+        number => number.parse().ok().map(Protocol),
     }
 }
 

@@ -1,0 +1,395 @@
+//! The arguments of `ocicatctl`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+
+/// Reads and writes the objects of an ocicat cluster, and looks at its nodes.
+///
+/// Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 a check, test or comparison found something, 5 conflict,
+/// 6 the datastore or the agent does not answer.
+#[derive(Debug, Parser)]
+#[command(name = "ocicatctl", version, max_term_width = 120)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The datastore: `sqlite:PATH`, `etcd:URLS`, `kubernetes:[KUBECONFIG]`. Default: that of the node's configuration.
+    #[arg(long, global = true, env = "OCICAT_DATASTORE", hide_env_values = true)]
+    pub datastore: Option<String>,
+    /// The node's configuration, from which the datastore is taken when no other is named.
+    #[arg(long, global = true, default_value = "/etc/ocicat/node.toml")]
+    pub config: PathBuf,
+    /// The folder of the node agent's sockets.
+    #[arg(long, global = true, env = "OCICAT_RUN", default_value = "/run/ocicat")]
+    pub run: PathBuf,
+    /// How to print; `json` also makes an error one JSON object on standard error.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show objects.
+    Get(Get),
+    /// Make objects that do not exist yet.
+    Create(Files),
+    /// Make objects, or replace those that exist.
+    Apply(Apply),
+    /// Replace objects that exist.
+    Replace(Files),
+    /// Change some fields of an object.
+    Patch(Patch),
+    /// Delete objects; those that do not exist are an error unless --skip-not-exists.
+    Delete(Delete),
+    /// Set or remove labels of an object.
+    Label(Label),
+    /// Check files without a datastore.
+    Validate(Files),
+    /// Addresses: show, check, release, configure, collect.
+    #[command(subcommand)]
+    Ipam(Ipam),
+    /// This node: BGP, diagnosis, kernel.
+    #[command(subcommand)]
+    Node(Node),
+    /// What policy allows, and why.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// The way of a packet from one pod to another, and who decides on it.
+    Trace(Trace),
+    /// Tests of the running network.
+    #[command(subcommand)]
+    Connectivity(Connectivity),
+    /// The datastore as a whole.
+    #[command(subcommand)]
+    Datastore(Datastore),
+    /// Versions of this program, the agents and the cluster.
+    Version,
+    /// Prints a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where a namespace is taken from.
+#[derive(Clone, Debug, Args)]
+pub struct InNamespace {
+    /// The namespace; `default` when absent.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The kind, such as `ippool`, `gnp`, `wep`; or `KIND/NAME`.
+    #[arg(required_unless_present = "filename")]
+    pub kind: Option<String>,
+    /// The names; all objects when none is given.
+    pub names: Vec<String>,
+    /// Files, folders, or `-` for standard input, that name the objects.
+    #[arg(short, long, conflicts_with = "kind")]
+    pub filename: Vec<PathBuf>,
+    /// The namespace.
+    #[command(flatten)]
+    pub namespace: InNamespace,
+    /// Objects of all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only objects whose labels match, in Calico's selector language or Kubernetes'.
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Go on printing objects as they change.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Files of objects.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// Files, folders (with all that is in them), or `-` for standard input; several documents in each.
+    #[arg(short, long, required = true)]
+    pub filename: Vec<PathBuf>,
+    /// The namespace of objects that state none.
+    #[command(flatten)]
+    pub namespace: InNamespace,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The objects.
+    #[command(flatten)]
+    pub files: Files,
+    /// Wait until this node's agent (and those at --socket) has them in the kernel.
+    #[arg(long)]
+    pub wait: bool,
+    /// Further control sockets of agents to wait for.
+    #[arg(long, requires = "wait")]
+    pub socket: Vec<PathBuf>,
+    /// How long to wait, seconds.
+    #[arg(long, default_value_t = 30, requires = "wait")]
+    pub timeout: u64,
+}
+
+/// `patch`.
+#[derive(Debug, Args)]
+pub struct Patch {
+    /// The kind, or `KIND/NAME`.
+    pub kind: String,
+    /// The name.
+    pub name: Option<String>,
+    /// The patch, JSON or YAML: a merge patch (RFC 7396), or with --type json a list of operations (RFC 6902).
+    #[arg(short, long)]
+    pub patch: String,
+    /// What the patch is.
+    #[arg(long = "type", value_enum, default_value_t)]
+    pub form: PatchForm,
+    /// The namespace.
+    #[command(flatten)]
+    pub namespace: InNamespace,
+}
+
+/// What a patch is.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub enum PatchForm {
+    /// Members replace members, null removes (RFC 7396).
+    #[default]
+    Merge,
+    /// A list of operations (RFC 6902).
+    Json,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The kind, or `KIND/NAME`.
+    #[arg(required_unless_present = "filename")]
+    pub kind: Option<String>,
+    /// The names.
+    pub names: Vec<String>,
+    /// Files, folders, or `-`, that name the objects.
+    #[arg(short, long, conflicts_with = "kind")]
+    pub filename: Vec<PathBuf>,
+    /// The namespace.
+    #[command(flatten)]
+    pub namespace: InNamespace,
+    /// One that is not there is no error.
+    #[arg(long)]
+    pub skip_not_exists: bool,
+}
+
+/// `label`.
+#[derive(Debug, Args)]
+pub struct Label {
+    /// The kind.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+    /// `KEY=VALUE` to set, `KEY-` to remove.
+    #[arg(required = true)]
+    pub labels: Vec<String>,
+    /// Change labels that have another value.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// The namespace.
+    #[command(flatten)]
+    pub namespace: InNamespace,
+}
+
+/// `ipam`.
+#[derive(Debug, Subcommand)]
+pub enum Ipam {
+    /// How full pools and blocks are, and who has an address.
+    Show {
+        /// Each block, too.
+        #[arg(long)]
+        show_blocks: bool,
+        /// Addresses that nodes have borrowed from the blocks of others.
+        #[arg(long)]
+        show_borrowed: bool,
+        /// The settings.
+        #[arg(long)]
+        show_configuration: bool,
+        /// Who has this address.
+        #[arg(long)]
+        ip: Option<IpAddr>,
+        /// Draw each address of each block, also when the output is no terminal.
+        #[arg(long, requires = "show_blocks")]
+        picture: bool,
+    },
+    /// Compares what is allocated with what is in use; exit code 4 when something is wrong.
+    Check {
+        /// Write the report, from which `release` works, into this file.
+        #[arg(long)]
+        report: Option<PathBuf>,
+        /// List every address, not only problems.
+        #[arg(long)]
+        show_all_ips: bool,
+    },
+    /// Gives addresses back.
+    Release {
+        /// One address.
+        #[arg(long, conflicts_with = "from_report")]
+        ip: Vec<IpAddr>,
+        /// Everything that a report of `check` calls a leak, unless it has been taken again since.
+        #[arg(long, required_unless_present = "ip")]
+        from_report: Vec<PathBuf>,
+    },
+    /// Changes the settings; prints them.
+    Configure {
+        /// No node takes an address from another node's block.
+        #[arg(long)]
+        strict_affinity: Option<bool>,
+        /// Nodes claim blocks as they need them.
+        #[arg(long)]
+        auto_allocate_blocks: Option<bool>,
+        /// The most blocks of a node; 0 for the default of 20. Needs strict affinity.
+        #[arg(long)]
+        max_blocks_per_host: Option<u32>,
+        /// For how many seconds a released address is not handed out again, 0 to 1200.
+        #[arg(long)]
+        ip_cooldown_seconds: Option<u32>,
+    },
+    /// Releases what nodes that are gone have left behind.
+    Gc {
+        /// Only show it.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// `node`.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// BGP peers of this node and their sessions.
+    Status {
+        /// The routes, too, with the reason why each was chosen.
+        #[arg(long)]
+        routes: bool,
+    },
+    /// Writes an archive with all that support needs; without secrets.
+    Diags {
+        /// Where to; default `ocicat-diags-NODE-TIME.tar.gz` in this folder.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+}
+
+/// `policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// What becomes of one connection, and which rule decides.
+    Explain(Connection),
+    /// Runs the cases of files against the datastore or against manifests; exit code 4 when one does not hold.
+    Test {
+        /// Files with `cases:`.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Manifests to test instead of the datastore.
+        #[arg(short, long)]
+        manifests: Vec<PathBuf>,
+        /// Write a JUnit report.
+        #[arg(long)]
+        junit: Option<PathBuf>,
+    },
+    /// What may pass between all pods.
+    Matrix {
+        /// Addresses outside the cluster, to and from which it is shown, too.
+        #[arg(long)]
+        outside: Vec<IpAddr>,
+        /// Only pods of this namespace.
+        #[arg(short, long)]
+        namespace: Option<String>,
+    },
+    /// What files would open and close if they were applied; exit code 4 when anything opens.
+    Diff {
+        /// Files, folders, or `-`.
+        #[arg(short, long, required = true)]
+        filename: Vec<PathBuf>,
+        /// The files' objects would be deleted.
+        #[arg(long)]
+        delete: bool,
+        /// Addresses outside the cluster.
+        #[arg(long)]
+        outside: Vec<IpAddr>,
+    },
+}
+
+/// A connection from one end to another.
+#[derive(Clone, Debug, Args)]
+pub struct Connection {
+    /// Who opens it: `NAMESPACE/POD` or an address.
+    #[arg(long)]
+    pub from: String,
+    /// Who gets it: `NAMESPACE/POD` or an address.
+    #[arg(long)]
+    pub to: String,
+    /// The port.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// `tcp`, `udp`, `sctp`, `icmp` or a number.
+    #[arg(long, default_value = "tcp")]
+    pub protocol: String,
+}
+
+/// `trace`.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The connection.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `connectivity`.
+#[derive(Debug, Subcommand)]
+pub enum Connectivity {
+    /// From this node: every other node, its BGP port, and one pod of each; exit code 4 when something does not answer.
+    Test {
+        /// How long each may take, milliseconds.
+        #[arg(long, default_value_t = 1000)]
+        timeout: u64,
+    },
+}
+
+/// `datastore`.
+#[derive(Debug, Subcommand)]
+pub enum Datastore {
+    /// Moves a cluster from one datastore to another.
+    #[command(subcommand)]
+    Migrate(Migrate),
+}
+
+/// `datastore migrate`: `lock` here, `export` here, `import` there, change the agents' configuration, `unlock` there.
+#[derive(Debug, Subcommand)]
+pub enum Migrate {
+    /// Keeps agents from changing anything.
+    Lock,
+    /// Lets agents work again.
+    Unlock,
+    /// Writes every object, addresses included, as YAML documents.
+    Export {
+        /// Where to; standard output when absent.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Reads what `export` wrote into a datastore that has no objects yet.
+    Import {
+        /// The file.
+        #[arg(short, long)]
+        filename: PathBuf,
+    },
+}

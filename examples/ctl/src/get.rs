@@ -1,0 +1,176 @@
+//! `get`: objects by kind, name, label or file.
+
+use std::collections::BTreeMap;
+
+use ocicat_datastore::{Change, Key, Kind, Object, Scope};
+use ocicat_selectors::Selector;
+use serde_json::Value;
+
+use crate::cli;
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::files;
+use crate::kinds;
+use crate::output::{self, Format};
+
+/// Prints what was asked for.
+///
+/// # Errors
+/// [`Failure::NotFound`] for each name that does not exist, after those that do have been printed.
+pub async fn run(at: &Connection, args: &cli::Get, format: Format) -> Result<(), Failure> {
+    let (found, missing, single) = if args.filename.is_empty() {
+        by_kind(at, args).await?
+    } else {
+        by_file(at, args).await?
+    };
+    if !found.is_empty() || missing.is_empty() {
+        println!("{}", output::objects(&found, format, single)?);
+    }
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(Key::to_string).collect();
+        return Err(Failure::NotFound(format!(
+            "{}: not found",
+            names.join(", ")
+        )));
+    }
+    if args.watch {
+        watch(at, args, format).await?;
+    }
+    Ok(())
+}
+
+type Answer = (Vec<Object>, Vec<Key>, bool);
+
+async fn by_file(at: &Connection, args: &cli::Get) -> Result<Answer, Failure> {
+    let namespace = args.namespace.namespace.as_deref();
+    let manifests = files::read(&args.filename, at.kubernetes, namespace)?;
+    let keys = manifests.iter().map(|manifest| manifest.object.key());
+    fetch(at, keys.collect()).await
+}
+
+async fn by_kind(at: &Connection, args: &cli::Get) -> Result<Answer, Failure> {
+    let (kind, named) = kinds::kind_and_name(args.kind.as_deref().unwrap_or_default())?;
+    let names = named
+        .into_iter()
+        .chain(args.names.iter().map(String::as_str));
+    let keys: Vec<Key> = names
+        .map(|name| key(kind, args.namespace.namespace.as_deref(), name))
+        .collect();
+    if !keys.is_empty() {
+        return fetch(at, keys).await;
+    }
+    let objects = at.store.backend().list(&scope(kind, args)).await?.objects;
+    let wanted = args.selector.as_deref().map(selector).transpose()?;
+    let fits = |object: &Object| {
+        wanted
+            .as_ref()
+            .is_none_or(|one| one.matches(&labels(object)))
+    };
+    Ok((
+        objects.into_iter().filter(fits).collect(),
+        Vec::new(),
+        false,
+    ))
+}
+
+fn scope(kind: Kind, args: &cli::Get) -> Scope {
+    if kind.is_namespaced() && !args.all_namespaces {
+        let namespace = args.namespace.namespace.as_deref().unwrap_or("default");
+        Scope::namespace(kind, namespace)
+    } else {
+        Scope::all(kind)
+    }
+}
+
+async fn fetch(at: &Connection, keys: Vec<Key>) -> Result<Answer, Failure> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    let single = keys.len() == 1;
+    for key in keys {
+        match at.store.backend().get(&key).await? {
+            Some(object) => found.push(object),
+            None => missing.push(key),
+        }
+    }
+    Ok((found, missing, single))
+}
+
+/// The key of a named object; namespaced kinds are in `default` when nothing else is said.
+#[must_use]
+pub fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
+    if kind.is_namespaced() {
+        Key::namespaced(kind, namespace.unwrap_or("default"), name)
+    } else {
+        Key::cluster(kind, name)
+    }
+}
+
+/// A selector in Calico's language; `a=b,c!=d` as in kubectl works, too.
+fn selector(text: &str) -> Result<Selector, Failure> {
+    let kubectl = |part: &str| {
+        let (key, operator, value) = match part.split_once("!=") {
+            Some((key, value)) => (key, "!=", value),
+            None => {
+                let (key, value) = part.split_once('=')?;
+                (key, "==", value.trim_start_matches('='))
+            }
+        };
+        let plain = |text: &str| !text.contains(['\'', '"', ' ', '(']);
+        (plain(key) && plain(value)).then(|| format!("{key} {operator} '{value}'"))
+    };
+    let parts: Option<Vec<String>> = text.split(',').map(kubectl).collect();
+    let calico = parts.map_or_else(|| text.to_owned(), |parts| parts.join(" && "));
+    calico
+        .parse()
+        .map_err(|error| Failure::Usage(format!("--selector: {error}")))
+}
+
+fn labels(object: &Object) -> BTreeMap<String, String> {
+    let labels = object.value.pointer("/metadata/labels");
+    let members = labels.and_then(Value::as_object).into_iter().flatten();
+    members
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// Prints objects as they change, until the datastore goes or the user ends it.
+async fn watch(at: &Connection, args: &cli::Get, format: Format) -> Result<(), Failure> {
+    let (kind, _) = kinds::kind_and_name(args.kind.as_deref().unwrap_or_default())?;
+    let scope = scope(kind, args);
+    let since = at.store.backend().list(&scope).await?.revision;
+    let mut changes = at.store.backend().watch(&scope, since).await?;
+    while let Some(change) = std::future::poll_fn(|cx| changes.as_mut().poll_next(cx)).await {
+        match change? {
+            Change::Put(object) if format == Format::Table || format == Format::Wide => {
+                let table = output::objects(&[object], format, true)?;
+                println!("{}", table.lines().last().unwrap_or_default());
+            }
+            Change::Put(object) => println!("{}", output::objects(&[object], format, true)?),
+            Change::Deleted { key, .. } => println!("{key} deleted"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_selector_languages_work() {
+        for (text, expected) in [
+            ("a=b,c!=d", "(a == \"b\" && c != \"d\")"),
+            ("a == 'b'", "a == \"b\""),
+            ("has(x)", "has(x)"),
+        ] {
+            assert_eq!(
+                selector(text).map(|one| one.to_string()),
+                Ok(expected.to_owned())
+            );
+        }
+        assert!(matches!(
+            selector("a ==").map(|_| ()),
+            Err(Failure::Usage(_))
+        ));
+    }
+}

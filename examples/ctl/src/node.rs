@@ -1,0 +1,21 @@
+//! `node`: this node, by its agent and its kernel.
+
+mod diags;
+mod status;
+
+use ocicat_node::control::Client;
+
+use crate::cli;
+use crate::failure::Failure;
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// [`Failure::Unavailable`] when the agent does not answer.
+pub async fn run(global: &cli::Global, command: cli::Node) -> Result<(), Failure> {
+    let client = Client::new(global.run.join("node.sock"));
+    match command {
+        cli::Node::Status { routes } => status::run(&client, routes, global.output),
+        cli::Node::Diags { file } => diags::run(global, &client, file),
+    }
+}

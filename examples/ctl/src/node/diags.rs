@@ -1,0 +1,237 @@
+//! `node diags`: an archive with all that support needs, and no secrets.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ocicat_node::control::Client;
+
+use crate::cli::Global;
+use crate::failure::Failure;
+
+/// What is asked of the system; a program that is not there leaves a note.
+const COMMANDS: &[(&str, &[&str])] = &[
+    ("system/uname.txt", &["uname", "-a"]),
+    ("system/date.txt", &["date", "--utc"]),
+    (
+        "system/processes.txt",
+        &["ps", "axo", "pid,ppid,etime,rss,comm"],
+    ),
+    ("network/addresses.txt", &["ip", "-d", "-s", "address"]),
+    (
+        "network/routes.txt",
+        &["ip", "route", "show", "table", "all"],
+    ),
+    (
+        "network/routes6.txt",
+        &["ip", "-6", "route", "show", "table", "all"],
+    ),
+    ("network/rules.txt", &["ip", "rule"]),
+    ("network/neighbours.txt", &["ip", "neighbour"]),
+    ("network/fdb.txt", &["bridge", "fdb"]),
+    ("network/nftables.txt", &["nft", "list", "ruleset"]),
+    ("network/iptables.txt", &["iptables-save"]),
+    ("network/conntrack.txt", &["conntrack", "-S"]),
+    ("network/sockets.txt", &["ss", "-tulnp"]),
+    (
+        "logs/journal.txt",
+        &[
+            "journalctl",
+            "-u",
+            "ocicat-node",
+            "-n",
+            "5000",
+            "--no-pager",
+        ],
+    ),
+    ("logs/kernel.txt", &["dmesg", "-T"]),
+];
+
+/// What is read from the disk.
+const FILES: &[(&str, &str)] = &[
+    (
+        "system/sysctl-forwarding.txt",
+        "/proc/sys/net/ipv4/ip_forward",
+    ),
+    (
+        "system/conntrack-max.txt",
+        "/proc/sys/net/netfilter/nf_conntrack_max",
+    ),
+    (
+        "system/conntrack-count.txt",
+        "/proc/sys/net/netfilter/nf_conntrack_count",
+    ),
+    ("system/softnet.txt", "/proc/net/softnet_stat"),
+    ("system/snmp.txt", "/proc/net/snmp"),
+    ("system/os-release.txt", "/etc/os-release"),
+];
+
+/// Writes the archive.
+pub(super) fn run(global: &Global, client: &Client, file: Option<PathBuf>) -> Result<(), Failure> {
+    let secrets = Secrets::of(Path::new("/etc/ocicat/secrets"), global);
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for (name, command) in COMMANDS {
+        eprintln!("{name}");
+        texts.push(((*name).to_owned(), output_of(command)));
+    }
+    for (name, path) in FILES {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| format!("{path}: {error}"));
+        texts.push(((*name).to_owned(), text));
+    }
+    texts.push(("node.toml".into(), read(&global.config)));
+    for path in conflists() {
+        texts.push((
+            format!("cni/{}", path.display()).replace("//", "/"),
+            read(&path),
+        ));
+    }
+    texts.extend(agent(client));
+    let path = file.unwrap_or_else(default_name);
+    write(&path, texts, &secrets)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+fn output_of(command: &[&str]) -> String {
+    let Some((program, arguments)) = command.split_first() else {
+        return String::new();
+    };
+    match Command::new(program).args(arguments).output() {
+        Ok(out) => {
+            let text = String::from_utf8_lossy(&out.stdout);
+            format!("{text}{}", String::from_utf8_lossy(&out.stderr))
+        }
+        Err(error) => format!("{}: {error}", command.join(" ")),
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| format!("{}: {error}", path.display()))
+}
+
+fn conflists() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/etc/cni/net.d").into_iter().flatten();
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+/// What the agent says, as far as it answers.
+fn agent(client: &Client) -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    let mut add = |name: &str, answer: Result<String, String>| {
+        texts.push((
+            format!("agent/{name}"),
+            answer.unwrap_or_else(|error| error),
+        ));
+    };
+    let json = |value: &serde_json::Value| format!("{value:#}");
+    let status = client.status().map_err(|error| error.to_string());
+    let status =
+        status.and_then(|one| serde_json::to_value(one).map_err(|error| error.to_string()));
+    add("status.json", status.map(|one| json(&one)));
+    let routes = client.routes().map_err(|error| error.to_string());
+    add("routes.json", routes.map(|one| json(&one)));
+    texts
+}
+
+fn default_name() -> PathBuf {
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let time = time.map_or(0, |time| time.as_secs());
+    PathBuf::from(format!(
+        "ocicat-diags-{}-{time}.tar.gz",
+        host.unwrap_or_default()
+    ))
+}
+
+fn write(path: &Path, texts: Vec<(String, String)>, secrets: &Secrets) -> std::io::Result<()> {
+    let file = std::fs::File::create(path)?;
+    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    for (name, text) in texts {
+        let text = secrets.redacted(&text);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o600);
+        header.set_cksum();
+        archive.append_data(&mut header, format!("ocicat-diags/{name}"), text.as_bytes())?;
+    }
+    archive.into_inner()?.finish()?;
+    Ok(())
+}
+
+/// Texts that must not leave the node.
+#[derive(Debug, Default)]
+struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// What lies in the folder of secrets, in the files that the datastore's URL names, and in the environment's passwords.
+    fn of(folder: &Path, global: &Global) -> Self {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        let url = crate::connection::url(global).unwrap_or_default();
+        let parameters = url.split_once('?').map(|(_, all)| all).unwrap_or_default();
+        let files = parameters.split('&').filter_map(|one| one.split_once('='));
+        paths.extend(
+            files
+                .filter(|(name, _)| *name != "ca")
+                .map(|(_, value)| value.into()),
+        );
+        let texts = paths
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok());
+        let passwords = std::env::vars()
+            .filter(|(name, _)| name.contains("PASSWORD") || name.contains("TOKEN"))
+            .map(|(_, value)| value);
+        let mut secrets: Vec<String> = texts
+            .chain(passwords)
+            .flat_map(|text| {
+                text.lines()
+                    .map(|line| line.trim().to_owned())
+                    .collect::<Vec<_>>()
+            })
+            .filter(|line| line.len() > 3)
+            .collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self(secrets)
+    }
+
+    /// The text without secrets; lines that name a password lose what follows.
+    fn redacted(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.0 {
+            text = text.replace(secret.as_str(), "[redacted]");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_get_into_the_archive() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tor");
+        std::fs::write(&path, "hunter22\n").expect("written");
+        let secrets = Secrets(vec!["hunter22".into()]);
+        let archive = folder.path().join("a.tar.gz");
+        let texts = vec![("x".to_owned(), "password hunter22;".to_owned())];
+        write(&archive, texts, &secrets).expect("written");
+        let file = std::fs::File::open(&archive).expect("there");
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+        let mut text = String::new();
+        for entry in archive.entries().expect("an archive") {
+            use std::io::Read;
+            entry
+                .expect("a file")
+                .read_to_string(&mut text)
+                .expect("text");
+        }
+        assert_eq!(text, "password [redacted];");
+    }
+}

@@ -1,0 +1,217 @@
+//! `trace`: the way of a packet.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use ocicat_dataplane::hop::{self, Encapsulation, Toward, When};
+use ocicat_datastore::model::{BlockAffinity, IpPool, Node, WorkloadEndpoint};
+use ocicat_policy::Flow;
+use serde_json::{Value, json};
+
+use crate::cli::{self, Global};
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::output;
+use crate::policy::{flows, stored};
+
+/// What is known about where addresses are.
+struct Map {
+    endpoints: Vec<(IpAddr, WorkloadEndpoint)>,
+    nodes: Vec<Node>,
+    pools: Vec<(IpNetwork, IpPool)>,
+    blocks: Vec<(IpNetwork, String)>,
+}
+
+impl Map {
+    async fn read(at: &Connection) -> Result<Self, Failure> {
+        let mut endpoints = Vec::new();
+        for endpoint in at.store.list::<WorkloadEndpoint>().await? {
+            for text in endpoint.spec.ip_networks.clone() {
+                let address = text.split('/').next().and_then(|text| text.parse().ok());
+                endpoints.extend(address.map(|address| (address, endpoint.value.clone())));
+            }
+        }
+        let pools = at.store.list::<IpPool>().await?.into_iter();
+        let claims = at.store.list::<BlockAffinity>().await?.into_iter();
+        let confirmed = claims.filter(|one| matches!(one.spec.state.as_str(), "" | "confirmed"));
+        let nodes = at.store.list::<Node>().await?.into_iter();
+        Ok(Self {
+            endpoints,
+            nodes: nodes.map(|one| one.value).collect(),
+            pools: pools
+                .filter_map(|one| Some((one.spec.cidr.parse().ok()?, one.value)))
+                .collect(),
+            blocks: confirmed
+                .filter_map(|one| Some((one.spec.cidr.parse().ok()?, one.value.spec.node)))
+                .collect(),
+        })
+    }
+
+    fn endpoint(&self, address: IpAddr) -> Option<&WorkloadEndpoint> {
+        let mut all = self.endpoints.iter();
+        all.find(|(one, _)| *one == address)
+            .map(|(_, endpoint)| endpoint)
+    }
+
+    fn node_address(&self, name: &str, v4: bool) -> Option<IpNetwork> {
+        let node = self.nodes.iter().find(|node| node.metadata.name == name)?;
+        let bgp = node.spec.bgp.as_ref()?;
+        let text = if v4 {
+            &bgp.ipv4_address
+        } else {
+            &bgp.ipv6_address
+        };
+        text.as_ref()?.parse().ok()
+    }
+
+    fn pool(&self, address: IpAddr) -> Option<&IpPool> {
+        let mut all = self.pools.iter();
+        all.find(|(cidr, _)| cidr.contains(address))
+            .map(|(_, pool)| pool)
+    }
+
+    /// The hops of a flow, in words.
+    fn hops(&self, flow: &Flow) -> Vec<String> {
+        let (source, destination) = (flow.source, flow.destination);
+        let (from, to) = (self.endpoint(source), self.endpoint(destination));
+        let mut hops = Vec::new();
+        match from {
+            Some(endpoint) => hops.push(leaves(source, endpoint)),
+            None => hops.push(format!("{source} is outside the cluster")),
+        }
+        match (from, to) {
+            (Some(from), Some(to)) if from.spec.node == to.spec.node => {
+                hops.push(format!("node {} routes it", from.spec.node));
+            }
+            (Some(from), Some(to)) => {
+                hops.push(self.between(&from.spec.node, &to.spec.node, destination));
+            }
+            (Some(from), None) => hops.push(self.outward(source, destination, &from.spec.node)),
+            (None, Some(to)) => hops.push(self.inward(destination, &to.spec.node)),
+            (None, None) => {}
+        }
+        match to {
+            Some(endpoint) => hops.push(arrives(destination, endpoint)),
+            None => hops.push(format!("{destination} is outside the cluster")),
+        }
+        hops
+    }
+
+    fn between(&self, from: &str, to: &str, destination: IpAddr) -> String {
+        let v4 = destination.is_ipv4();
+        let pool = self.pool(destination);
+        let name = pool.map_or("no pool", |pool| pool.metadata.name.as_str());
+        let (own, remote) = (self.node_address(from, v4), self.node_address(to, v4));
+        let (Some(own), Some(remote)) = (own, remote) else {
+            return format!(
+                "node {from} has no route: {from} or {to} has no BGP address in its Node object"
+            );
+        };
+        let how = match hop::toward(encapsulation(pool), &[own], remote.ip()) {
+            Toward::Neighbour => "straight, both are in one subnet".to_owned(),
+            Toward::Routed => "through the routers between them".to_owned(),
+            Toward::Ipip => "in IPIP by tunl0 (20 bytes of overhead)".to_owned(),
+            Toward::Vxlan if v4 => "in VXLAN by vxlan.calico (50 bytes of overhead)".to_owned(),
+            Toward::Vxlan => "in VXLAN by vxlan-v6.calico (70 bytes of overhead)".to_owned(),
+        };
+        let borrowed = self
+            .blocks
+            .iter()
+            .find(|(block, _)| block.contains(destination));
+        let borrowed = match borrowed {
+            Some((block, owner)) if owner != to => {
+                format!(
+                    "; the address is borrowed from block {block} of {owner}, so there is a route for it alone"
+                )
+            }
+            _ => String::new(),
+        };
+        let remote = remote.ip();
+        format!("node {from} sends it to node {to} ({remote}) {how}, as pool {name} says{borrowed}")
+    }
+
+    fn outward(&self, source: IpAddr, destination: IpAddr, node: &str) -> String {
+        let masqueraded = self.pool(source).is_some_and(|pool| pool.spec.nat_outgoing)
+            && self.pool(destination).is_none();
+        if masqueraded {
+            format!("node {node} masquerades it (natOutgoing) and sends it by its own routes")
+        } else {
+            format!("node {node} sends it by its own routes, source unchanged")
+        }
+    }
+
+    fn inward(&self, destination: IpAddr, node: &str) -> String {
+        let mut blocks = self.blocks.iter();
+        match blocks.find(|(block, _)| block.contains(destination)) {
+            Some((block, owner)) => {
+                format!("routers that know block {block} send it to node {owner}")
+            }
+            None => format!("node {node} announces {destination} alone"),
+        }
+    }
+}
+
+fn leaves(address: IpAddr, endpoint: &WorkloadEndpoint) -> String {
+    let link = endpoint.spec.interface_name.as_deref().unwrap_or("?");
+    let pod = endpoint
+        .spec
+        .pod
+        .as_deref()
+        .unwrap_or(&endpoint.metadata.name);
+    let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+    format!(
+        "pod {namespace}/{pod} ({address}) sends it by {link} into node {}",
+        endpoint.spec.node
+    )
+}
+
+fn arrives(address: IpAddr, endpoint: &WorkloadEndpoint) -> String {
+    let link = endpoint.spec.interface_name.as_deref().unwrap_or("?");
+    let pod = endpoint
+        .spec
+        .pod
+        .as_deref()
+        .unwrap_or(&endpoint.metadata.name);
+    let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+    format!(
+        "node {} hands it by {link} to pod {namespace}/{pod} ({address})",
+        endpoint.spec.node
+    )
+}
+
+fn encapsulation(pool: Option<&IpPool>) -> Encapsulation {
+    let when = |text: Option<&String>| match text.map(String::as_str) {
+        Some("Always") => When::Always,
+        Some("CrossSubnet") => When::CrossSubnet,
+        _ => When::Never,
+    };
+    Encapsulation {
+        ipip: when(pool.and_then(|pool| pool.spec.ipip_mode.as_ref())),
+        vxlan: when(pool.and_then(|pool| pool.spec.vxlan_mode.as_ref())),
+    }
+}
+
+/// Prints the hops and the evaluator's answer of each flow.
+///
+/// # Errors
+/// When the pods are not there, or the datastore fails.
+pub async fn run(at: &Connection, global: &Global, args: &cli::Trace) -> Result<(), Failure> {
+    let cluster = stored(at).await?;
+    let map = Map::read(at).await?;
+    let mut values: Vec<Value> = Vec::new();
+    for flow in flows(&cluster, &args.connection)? {
+        let hops = map.hops(&flow);
+        let trace = cluster.model().evaluate(&flow);
+        if output::value(&(), global.output)?.is_none() {
+            for (index, hop) in hops.iter().enumerate() {
+                println!("{:>2}. {hop}", index + 1);
+            }
+            println!("{trace}");
+        }
+        values.push(json!({"hops": hops, "policy": trace}));
+    }
+    if let Some(text) = output::value(&values, global.output)? {
+        println!("{text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Commands about the cluster as a whole.
+
+pub mod connectivity;
+pub mod migrate;
+pub mod version;
