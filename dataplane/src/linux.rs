@@ -20,12 +20,15 @@ mod links;
 mod lookup;
 #[cfg(feature = "linux")]
 mod monitor;
-#[cfg(feature = "attach")]
 mod netns;
 #[cfg(feature = "linux")]
 mod options;
 #[cfg(feature = "linux")]
 mod routes;
+#[cfg(feature = "linux")]
+mod rules;
+#[cfg(feature = "linux")]
+mod settings;
 mod sysctl;
 #[cfg(feature = "linux")]
 mod view;

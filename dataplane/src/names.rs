@@ -20,6 +20,9 @@ pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The gateway for IPv6 in every pod's namespace: the link-local address that [`HOST_MAC`] gives the host side.
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee);
 
+/// The alias of links that were made for a state, by which they are known as ours.
+pub const LINK_ALIAS: &str = "ocicat";
+
 /// How the names of all pods' host-side links start.
 pub const WORKLOAD_PREFIX: &str = "cali";
 

@@ -10,15 +10,23 @@
 pub(crate) mod address;
 mod batch;
 pub(crate) mod codec;
+#[cfg(feature = "linux")]
+mod ethtool;
 pub(crate) mod link;
+#[cfg(feature = "linux")]
+pub(crate) mod namespace;
 pub(crate) mod neighbour;
 pub(crate) mod route;
+#[cfg(feature = "linux")]
+pub(crate) mod rule;
 mod socket;
 mod wire;
 
 pub(crate) use batch::Batch;
 #[cfg(feature = "linux")]
 pub(crate) use batch::message;
+#[cfg(feature = "linux")]
+pub(crate) use ethtool::Ethtool;
 pub(crate) use socket::Socket;
 #[cfg_attr(not(feature = "linux"), allow(unused_imports))]
 pub(crate) use wire::{Notice, Object, notices};

@@ -2,7 +2,8 @@ use std::fmt;
 
 use crate::KernelError;
 use crate::state::{
-    Address, EndpointId, Fdb, LinkName, Neighbour, PolicyId, ProfileId, RouteKey, SetId,
+    Address, EndpointId, Fdb, LinkName, Neighbour, PolicyId, ProfileId, RouteKey, RoutingRule,
+    SetId, Setting,
 };
 
 /// What one [`apply`](crate::Dataplane::apply) did and what it could not do.
@@ -53,6 +54,10 @@ pub enum Object {
     Neighbour(Neighbour),
     /// A forwarding entry.
     Fdb(Fdb),
+    /// A rule that chooses the routing table.
+    Rule(RoutingRule),
+    /// A setting of the network namespace.
+    Setting(Setting),
     /// A set.
     Set(SetId),
     /// A policy.
@@ -81,6 +86,8 @@ impl fmt::Display for Object {
                 write!(f, "neighbour {} of {}", neighbour.address, neighbour.link)
             }
             Self::Fdb(fdb) => write!(f, "forwarding entry {} of {}", fdb.mac, fdb.link),
+            Self::Rule(rule) => write!(f, "rule {rule}"),
+            Self::Setting(name) => write!(f, "setting {name}"),
             Self::Set(id) => write!(f, "set {id}"),
             Self::Policy(id) => write!(f, "policy {id}"),
             Self::Profile(id) => write!(f, "profile {id}"),
@@ -103,10 +110,10 @@ pub enum Fault {
     /// The link that it needs is down: tried again when it comes up.
     #[error("link {0} is down")]
     LinkDown(LinkName),
-    /// Somebody else has a route with the same prefix, table and metric: it is left alone.
-    #[error("a route of protocol {protocol} has the same prefix, table and metric")]
+    /// Somebody else has a route with the same prefix, table and metric, or a rule that says the same: it is left alone.
+    #[error("one of protocol {protocol} is there already")]
     Taken {
-        /// The protocol number of the other's route (`ip route show proto`).
+        /// The protocol number of the other's (`ip route show proto`).
         protocol: u8,
     },
     /// Somebody else has a link of that name and another kind: it is left alone.

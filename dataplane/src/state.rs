@@ -1,15 +1,18 @@
 //! The vocabulary of a node's desired state: what the network should look like, not how to get there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+mod host;
+mod link;
 mod net;
 mod policy;
 mod set;
 
+pub use host::{RoutingAction, RoutingRule, Setting, SettingError};
+pub use link::{Link, LinkKind, Namespace};
 pub use net::{
-    Address, Fdb, Hop, Link, LinkKind, LinkName, LinkNameError, MacAddr, MacAddrError, Neighbour,
-    Route, RouteKey,
+    Address, Fdb, Hop, LinkName, LinkNameError, MacAddr, MacAddrError, Neighbour, Route, RouteKey,
 };
 pub use policy::{
     Action, Denied, EndTier, EndpointId, EndpointToHost, FailsafePort, HostEndpoint, HostRules,
@@ -33,6 +36,10 @@ pub struct State {
     pub neighbours: Arc<BTreeMap<Neighbour, MacAddr>>,
     /// Permanent forwarding entries of VXLAN links: which remote node has a MAC address.
     pub fdb: Arc<BTreeMap<Fdb, std::net::IpAddr>>,
+    /// Rules that choose the routing table, ours by their protocol number.
+    pub rules: Arc<BTreeSet<RoutingRule>>,
+    /// Settings of the network namespace. One that is no longer named keeps its value: what it was before is not known.
+    pub settings: Arc<BTreeMap<Setting, Box<str>>>,
     /// Named sets that rules refer to.
     pub sets: BTreeMap<SetId, Set>,
     /// Policies that apply to an endpoint of this node.

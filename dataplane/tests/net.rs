@@ -11,6 +11,8 @@ mod faults;
 mod kit;
 #[path = "net/links.rs"]
 mod links;
+#[path = "net/objects.rs"]
+mod objects;
 #[path = "net/pair.rs"]
 mod pair;
 #[path = "net/routes.rs"]

@@ -27,7 +27,7 @@ const LAB: [Need; 4] = [
     ("/usr/include/stdio.h", "libc6-dev"),
 ];
 
-const TESTS: [Need; 10] = [
+const TESTS: [Need; 11] = [
     ("bird", "bird2"),
     ("/usr/lib/frr/bgpd", "frr"),
     ("gobgpd", "gobgpd"),
@@ -35,17 +35,19 @@ const TESTS: [Need; 10] = [
     ("etcd", "etcd-server"),
     ("protoc", "protobuf-compiler"),
     ("ping", "iputils-ping"),
+    ("ethtool", "ethtool"),
     ("python3", "python3-venv"),
     ("unshare", "util-linux"),
     ("/usr/lib/cni/host-local", "containernetworking-plugins"),
 ];
 
-const VM: [Need; 6] = [
+const VM: [Need; 7] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("depmod", "kmod"),
     ("ping", "iputils-ping"),
+    ("ethtool", "ethtool"),
     ("conntrack", "conntrack"),
 ];
 

@@ -26,7 +26,7 @@ const TESTS: [(&str, &str); 2] = [
 ];
 
 /// Programs that the tests run.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "ip",
     "bridge",
     "nft",
@@ -34,6 +34,7 @@ const PROGRAMS: [&str; 7] = [
     "unshare",
     "setpriv",
     "conntrack",
+    "ethtool",
 ];
 
 /// What of the kernel's modules the tests need, without what other modules are found through.

@@ -1,8 +1,8 @@
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::netns::{refuse_own, within};
+use super::netns::{EnterError, is_own, within};
 use crate::netlink::link::{KernelLink, Settings, VethEnd};
 use crate::netlink::{Batch, Socket, link};
 use crate::state::LinkName;
@@ -147,7 +147,7 @@ fn make_pair(socket: &mut Socket, attachment: &Attachment) -> Result<bool, Attac
         }),
         Some((step, source)) => {
             // Invalid may be the descriptor: entering it tells.
-            within(attachment.namespace.as_fd(), || Ok(()))?;
+            within::<_, AttachError>(attachment.namespace.as_fd(), || Ok(()))?;
             Err(AttachError::Kernel { step, source })
         }
     }
@@ -205,6 +205,19 @@ fn run_all(socket: &mut Socket, batch: &mut Batch<Step>) -> Result<(), AttachErr
     }
 }
 
+/// Refuses the calling thread's own namespace: a container that shares the host's network has nothing to attach.
+fn refuse_own(namespace: BorrowedFd<'_>) -> Result<(), AttachError> {
+    let own = is_own(namespace).map_err(|source| AttachError::Kernel {
+        step: "the network namespace could not be looked at",
+        source,
+    })?;
+    if own {
+        let why = "it is the node's own";
+        return Err(AttachError::Namespace { why });
+    }
+    Ok(())
+}
+
 fn difference(
     what: impl std::fmt::Display,
     expected: impl ToString,
@@ -223,5 +236,23 @@ impl From<super::sysctl::SysctlError> for AttachError {
             path: error.path,
             source: error.source,
         }
+    }
+}
+
+impl From<EnterError> for AttachError {
+    fn from(error: EnterError) -> Self {
+        let (step, source) = match error {
+            EnterError::NoNamespace => {
+                return Self::Namespace {
+                    why: "the descriptor is of something else",
+                };
+            }
+            EnterError::Refused(source) => (
+                "the container's network namespace could not be entered",
+                source,
+            ),
+            EnterError::NoThread(source) => ("a thread could not be started", source),
+        };
+        Self::Kernel { step, source }
     }
 }

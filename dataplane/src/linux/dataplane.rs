@@ -3,18 +3,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::conntrack::forget_connections;
 use super::follow::{Effect, Interest};
 use super::monitor::{Heard, Monitor};
+use super::netns::Home;
 use super::options::Options;
-use super::routes::{Routes, departed};
+use super::sysctl;
 use super::view::View;
-use super::{entries, links, sysctl};
 use crate::netlink::Socket;
 use crate::nft;
 use crate::report::{Failure, Fault, Object};
-use crate::state::LinkName;
+use crate::state::{LinkName, Setting};
 use crate::{ApplyError, Dataplane, KernelError, OpenError, Refusal, Report, State};
+
+mod network;
 
 /// The node's kernel, in the network namespace of the thread that opened it.
 ///
@@ -27,6 +28,7 @@ use crate::{ApplyError, Dataplane, KernelError, OpenError, Refusal, Report, Stat
 /// routes other tasks get a turn.
 pub struct LinuxDataplane {
     options: Options,
+    home: Home,
     socket: Socket,
     monitor: Monitor,
     /// The policy half; `None` where the options leave it out.
@@ -37,6 +39,8 @@ pub struct LinuxDataplane {
     /// The links that are ours: by the options and by the last state.
     owned: BTreeSet<LinkName>,
     awaited: BTreeSet<LinkName>,
+    /// The links that the last state has settings for.
+    set: BTreeSet<LinkName>,
     applied: Option<State>,
     /// What the last apply could not do.
     failed: Vec<Failure>,
@@ -58,6 +62,7 @@ impl LinuxDataplane {
         let socket = Socket::open().map_err(failed("route netlink"))?;
         let monitor = Monitor::open(socket.port(), options.protocol);
         Ok(Self {
+            home: Home::here().map_err(failed("network namespace"))?,
             monitor: monitor.map_err(failed("route netlink listening"))?,
             socket,
             table: options
@@ -71,6 +76,7 @@ impl LinuxDataplane {
             view: View::default(),
             owned: options.links.clone(),
             awaited: BTreeSet::new(),
+            set: BTreeSet::new(),
             applied: None,
             failed: Vec::new(),
             stale: true,
@@ -93,6 +99,7 @@ impl LinuxDataplane {
             protocol: self.options.protocol,
             owned: &self.owned,
             awaited: &self.awaited,
+            set: &self.set,
             applied: self.applied.as_ref(),
         };
         let (view, mut effect) = (&mut self.view, Effect::None);
@@ -127,69 +134,11 @@ impl LinuxDataplane {
             Arc::ptr_eq(&applied.routes, &desired.routes)
                 && Arc::ptr_eq(&applied.neighbours, &desired.neighbours)
                 && Arc::ptr_eq(&applied.fdb, &desired.fdb)
+                && applied.rules == desired.rules
+                && applied.settings == desired.settings
                 && applied.incomplete == desired.incomplete
                 && same_links(applied, desired)
         })
-    }
-
-    async fn apply_network(
-        &mut self,
-        desired: &State,
-        known: bool,
-        report: &mut Report,
-    ) -> Result<(), (&'static str, KernelError)> {
-        let doing = |doing| move |error| (doing, error);
-        self.owned = self
-            .options
-            .links
-            .iter()
-            .chain(desired.links.keys())
-            .cloned()
-            .collect();
-        self.apply_links(desired, report)
-            .map_err(doing("written (links)"))?;
-        entries::add(&mut self.socket, &mut self.view, desired, report)
-            .map_err(doing("written (neighbours)"))?;
-        let since = self
-            .applied
-            .as_ref()
-            .filter(|_| known)
-            .map(|state| &*state.routes);
-        let mut routes = Routes {
-            socket: &mut self.socket,
-            view: &mut self.view,
-            protocol: self.options.protocol,
-            report,
-        };
-        let doing_routes = doing("written (routes)");
-        let (moved, gone) = self
-            .applied
-            .as_ref()
-            .filter(|_| self.options.connections)
-            .map(|applied| departed(applied, desired))
-            .unwrap_or_default();
-        // A packet of an old connection must not find the new way with the old translation.
-        forget_connections(&moved).map_err(doing("written (connections)"))?;
-        routes
-            .add(&desired.routes, since)
-            .await
-            .map_err(doing_routes)?;
-        if !desired.incomplete {
-            let applied = self.applied.as_ref();
-            routes
-                .remove(desired, applied, since)
-                .await
-                .map_err(doing_routes)?;
-            entries::remove(&mut self.socket, &mut self.view, desired, report)
-                .map_err(doing("written (neighbours)"))?;
-            for name in &self.options.links {
-                if !desired.links.contains_key(name) {
-                    links::remove(&mut self.socket, &mut self.view, name, report);
-                }
-            }
-        }
-        forget_connections(&gone).map_err(doing("written (connections)"))?;
-        Ok(())
     }
 
     /// Puts policy in force, before there is a route to an endpoint that it is for.
@@ -218,60 +167,23 @@ impl LinuxDataplane {
         }
     }
 
-    fn apply_links(&mut self, desired: &State, report: &mut Report) -> Result<(), KernelError> {
-        let before = report.changed;
-        for (name, wanted) in &desired.links {
-            if let Some(index) = self.view.index(name)
-                && !self.view.addresses.contains_key(&index)
-            {
-                self.view.read_entries(&mut self.socket, index)?;
-            }
-            let keep_more = desired.incomplete;
-            links::ensure(
-                &mut self.socket,
-                &mut self.view,
-                name,
-                wanted,
-                keep_more,
-                report,
-            )?;
-        }
-        if report.changed > before {
-            // What our own changes made the kernel say is heard now, and then the links are read as they ended up.
-            self.monitor_links()?;
-        }
-        Ok(())
-    }
-
-    fn monitor_links(&mut self) -> Result<(), KernelError> {
-        let (stale, noticed) = (self.stale, self.noticed);
-        self.listen();
-        let fresh = View::read_links(&mut self.socket)?;
-        self.view.replace_links(fresh);
-        for name in self.owned.clone() {
-            if let Some(index) = self.view.index(&name) {
-                self.view.read_entries(&mut self.socket, index)?;
-            }
-        }
-        (self.stale, self.noticed) = (stale, noticed);
-        Ok(())
-    }
-
     fn forward(&self) -> Result<(), ApplyError> {
         if !self.options.forwarding {
             return Ok(());
         }
-        let mut settings = vec!["ipv4/ip_forward"];
-        if sysctl::has_ipv6() {
-            settings.push("ipv6/conf/all/forwarding");
-        }
-        for setting in settings {
-            sysctl::set(setting, "1").map_err(|error| ApplyError::Network {
+        self.home
+            .run(|| {
+                for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                    if sysctl::get(setting)?.is_some() {
+                        sysctl::set(setting, "1")?;
+                    }
+                }
+                Ok(())
+            })
+            .map_err(|source: KernelError| ApplyError::Network {
                 doing: "made to forward packets",
-                source: KernelError::new(error.source.errno, Some(&error.path)),
-            })?;
-        }
-        Ok(())
+                source,
+            })
     }
 }
 
@@ -309,6 +221,7 @@ impl Dataplane for LinuxDataplane {
             .map_err(network)?;
         self.stale = false;
         self.awaited = awaited(&report);
+        self.set = desired.settings.keys().filter_map(Setting::link).collect();
         self.dirty = report
             .failed
             .iter()

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::rule::RuleMessage;
 
 use super::routes::names;
 use super::view::View;
 use crate::State;
 use crate::netlink::route::{Hops, KernelRoute};
-use crate::netlink::{Notice, Object, address, link};
+use crate::netlink::{Notice, Object, address, link, rule};
 use crate::state::{LinkName, RouteKey};
 
 /// What a notice means for us.
@@ -34,6 +35,8 @@ pub(super) struct Interest<'a> {
     pub(super) owned: &'a BTreeSet<LinkName>,
     /// The links that something of the last state waits for.
     pub(super) awaited: &'a BTreeSet<LinkName>,
+    /// The links that the last state has settings for: they go with a link and do not come back with its name.
+    pub(super) set: &'a BTreeSet<LinkName>,
     /// The last state that was applied.
     pub(super) applied: Option<&'a State>,
 }
@@ -53,6 +56,10 @@ impl Interest<'_> {
             Object::Other(RouteNetlinkMessage::DelAddress(message)) => {
                 self.address(view, &message, false)
             }
+            Object::Other(RouteNetlinkMessage::NewRule(message)) => self.rule(view, &message, true),
+            Object::Other(RouteNetlinkMessage::DelRule(message)) => {
+                self.rule(view, &message, false)
+            }
             Object::Other(_) => Effect::None,
         }
     }
@@ -69,7 +76,13 @@ impl Interest<'_> {
         let now_is = now.clone();
         let before = view.put_link(now);
         if before.as_ref() == Some(&now_is) {
-            return Effect::None;
+            // Of what is not in the view there is no other word.
+            view.checksums.remove(&index);
+            let wanted = self.applied.and_then(|state| state.links.get(&name));
+            return match wanted.and_then(|link| link.checksum_offload) {
+                Some(_) => Effect::Changed,
+                None => Effect::None,
+            };
         }
         if self.owned.contains(&name) {
             return Effect::Stale;
@@ -83,8 +96,9 @@ impl Interest<'_> {
                 Effect::None
             };
         }
-        let came = up && !was_up || before.is_some_and(|link| link.name != name);
-        if came && self.awaited.contains(&name) {
+        let named = before.as_ref().is_none_or(|link| link.name != name);
+        let came = up && !was_up || before.is_some() && named;
+        if came && self.awaited.contains(&name) || named && self.set.contains(&name) {
             Effect::Changed
         } else {
             Effect::None
@@ -119,6 +133,21 @@ impl Interest<'_> {
             None if !there => Effect::Stale,
             None => Effect::None,
         }
+    }
+
+    fn rule(&self, view: &mut View, message: &RuleMessage, there: bool) -> Effect {
+        let Some((rule, protocol)) = rule::parse(message) else {
+            return Effect::None;
+        };
+        if protocol != self.protocol || view.rules.contains(&rule) == there {
+            return Effect::None;
+        }
+        if there {
+            view.rules.insert(rule);
+        } else {
+            view.rules.remove(&rule);
+        }
+        Effect::Changed
     }
 
     fn route(&self, view: &mut View, key: RouteKey, found: KernelRoute, there: bool) -> Effect {

@@ -10,8 +10,8 @@ use crate::netlink::{Notice, notices};
 
 mod filter;
 
-/// Multicast groups of route netlink (`RTNLGRP_*`): links, IPv4 addresses and routes, IPv6 addresses and routes.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// Multicast groups of route netlink (`RTNLGRP_*`): links; addresses, routes and rules of IPv4, and of IPv6.
+const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 
 /// How much may wait to be read, in bytes; the kernel's limit is taken where it may not be passed.
 const BUFFER: usize = 8 * 1024 * 1024;

@@ -10,9 +10,13 @@ pub struct Options {
     /// The protocol number of our routes: what carries it is ours. Default
     /// [`names::ROUTE_PROTOCOL`](crate::names::ROUTE_PROTOCOL).
     pub protocol: u8,
-    /// Names of links that are removed when the state does not name them. Default `vxlan.calico` and
-    /// `vxlan-v6.calico`. `tunl0` is the kernel's and cannot be removed.
+    /// Names of VXLAN devices that are removed when the state does not name them, whoever made them. Default
+    /// `vxlan.calico` and `vxlan-v6.calico`.
     pub links: BTreeSet<LinkName>,
+    /// The alias (`IFLA_IFALIAS`) of links that were made for a state: what carries it is removed when the state does
+    /// not name it, also after a restart. Two dataplanes of one namespace need two. `tunl0`, which is the kernel's, is
+    /// brought down instead, without addresses. Default [`names::LINK_ALIAS`](crate::names::LINK_ALIAS).
+    pub mark: Option<String>,
     /// Whether the state's sets, policies and endpoints are programmed (nftables table `inet ocicat`). Default true.
     pub policy: bool,
     /// Whether the node is made to forward packets (`ip_forward`, `ipv6/conf/all/forwarding`). Default true.
@@ -31,6 +35,7 @@ impl Default for Options {
                 .into_iter()
                 .filter_map(|name| LinkName::new(name).ok())
                 .collect(),
+            mark: Some(names::LINK_ALIAS.to_owned()),
             policy: true,
             forwarding: true,
             connections: true,
@@ -45,6 +50,7 @@ impl Options {
         Self {
             protocol,
             links: BTreeSet::new(),
+            mark: None,
             policy: false,
             forwarding: false,
             connections: false,

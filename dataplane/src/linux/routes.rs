@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
+use super::links::NO_IPV6_IN_IPIP;
 use super::view::View;
 use crate::netlink::route::{Hops, KernelHop, KernelRoute, kernel_key};
 use crate::netlink::{Batch, Socket};
@@ -94,7 +95,7 @@ impl Routes<'_> {
     pub(super) async fn remove(
         &mut self,
         desired: &State,
-        applied: Option<&State>,
+        applied: Option<&BTreeMap<RouteKey, Route>>,
         since: Option<&BTreeMap<RouteKey, Route>>,
     ) -> Result<(), KernelError> {
         let gone = match since {
@@ -121,7 +122,11 @@ impl Routes<'_> {
 
     /// A route straight out of a pod's link that no state has named stays: an `Attach` made it a moment ago, before
     /// the state knows of the pod, and it goes with its link.
-    fn unwanted(&self, desired: &State, applied: Option<&State>) -> Vec<RouteKey> {
+    fn unwanted(
+        &self,
+        desired: &State,
+        applied: Option<&BTreeMap<RouteKey, Route>>,
+    ) -> Vec<RouteKey> {
         let unnamed = diff::unnamed(self.view.routes.iter(), &desired.routes);
         unnamed
             .filter(|(key, route)| !self.is_fresh_pod(key, route, desired, applied))
@@ -134,7 +139,7 @@ impl Routes<'_> {
         key: &RouteKey,
         route: &KernelRoute,
         desired: &State,
-        applied: Option<&State>,
+        applied: Option<&BTreeMap<RouteKey, Route>>,
     ) -> bool {
         let Hops::One(KernelHop {
             gateway: None,
@@ -149,7 +154,7 @@ impl Routes<'_> {
                 .as_str()
                 .starts_with(&*desired.host.workload_prefix)
         });
-        let known = applied.is_some_and(|state| diff::names(&state.routes, key));
+        let known = applied.is_some_and(|routes| diff::names(routes, key));
         of_pod && !known
     }
 
@@ -257,11 +262,17 @@ pub(super) fn resolve(
     protocol: u8,
 ) -> Result<KernelRoute, Fault> {
     let v4 = key.prefix.is_ipv4();
+    let ready = |name: &LinkName| match view.named(name) {
+        Some(link) if link.kind == "ipip" && !v4 => Err(NO_IPV6_IN_IPIP),
+        Some(link) if link.up => Ok(link.index),
+        Some(_) => Err(Fault::LinkDown(name.clone())),
+        None => Err(Fault::LinkMissing(name.clone())),
+    };
     let one = |hop: &Hop| -> Result<KernelHop, Fault> {
         match hop {
             Hop::Link(name) => Ok(KernelHop {
                 gateway: None,
-                link: ready(view, name)?,
+                link: ready(name)?,
                 onlink: false,
             }),
             Hop::Via { gateway, .. } if gateway.is_ipv4() != v4 => Err(Fault::Invalid {
@@ -273,7 +284,7 @@ pub(super) fn resolve(
                 onlink,
             } => Ok(KernelHop {
                 gateway: Some(*gateway),
-                link: link.as_ref().map_or(Ok(0), |name| ready(view, name))?,
+                link: link.as_ref().map_or(Ok(0), ready)?,
                 onlink: *onlink,
             }),
             Hop::Blackhole => Err(Fault::Invalid {
@@ -296,12 +307,4 @@ pub(super) fn resolve(
         source: route.source,
         protocol,
     })
-}
-
-fn ready(view: &View, name: &LinkName) -> Result<u32, Fault> {
-    match view.named(name) {
-        Some(link) if link.up => Ok(link.index),
-        Some(_) => Err(Fault::LinkDown(name.clone())),
-        None => Err(Fault::LinkMissing(name.clone())),
-    }
 }

@@ -31,6 +31,7 @@ pub(crate) fn get(name: &str) -> Result<Option<String>, SysctlError> {
 }
 
 /// Whether the kernel has IPv6 at all.
+#[cfg(feature = "attach")]
 pub(crate) fn has_ipv6() -> bool {
     path("ipv6").is_dir()
 }
@@ -43,5 +44,16 @@ fn failed(name: &str, error: std::io::Error) -> SysctlError {
     SysctlError {
         path: path(name).display().to_string(),
         source: error.into(),
+    }
+}
+
+impl From<SysctlError> for KernelError {
+    fn from(error: SysctlError) -> Self {
+        let message = error.source.message.as_deref();
+        let message = message.map_or_else(
+            || error.path.clone(),
+            |message| format!("{}: {message}", error.path),
+        );
+        Self::new(error.source.errno, Some(&message))
     }
 }

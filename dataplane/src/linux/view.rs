@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
 
-use crate::KernelError;
+use super::rules;
 use crate::netlink::link::KernelLink;
 use crate::netlink::route::KernelRoute;
 use crate::netlink::{Socket, address, link, neighbour};
-use crate::state::{Address, LinkName, MacAddr, RouteKey};
+use crate::state::{Address, LinkName, MacAddr, Namespace, RouteKey, RoutingRule};
+use crate::{KernelError, Refusal};
 
 /// Links and our own objects, as the kernel has them.
 #[derive(Default)]
@@ -24,6 +25,12 @@ pub(super) struct View {
     pub(super) neighbours: BTreeMap<(u32, IpAddr), MacAddr>,
     /// Forwarding entries of the VXLAN links that we own.
     pub(super) fdb: BTreeMap<(u32, MacAddr), IpAddr>,
+    /// Rules of our protocol.
+    pub(super) rules: BTreeSet<RoutingRule>,
+    /// Pairs whose other end was looked at: its name and namespace.
+    pub(super) peers: BTreeMap<u32, (LinkName, Namespace)>,
+    /// Links whose checksums were looked at: whether they are left to the device.
+    pub(super) checksums: BTreeMap<u32, bool>,
 }
 
 impl View {
@@ -57,6 +64,10 @@ impl View {
                 view.read_entries(socket, index)?;
             }
         }
+        let ours = rules::read(socket)?.into_iter();
+        view.rules = ours
+            .filter_map(|(rule, of)| (of == protocol).then_some(rule))
+            .collect();
         Ok(view)
     }
 
@@ -120,10 +131,30 @@ impl View {
         Ok(())
     }
 
-    fn forget_entries(&mut self, index: u32) {
+    /// Reads one link again.
+    pub(super) fn reread(&mut self, socket: &mut Socket, index: u32) -> Result<(), KernelError> {
+        match socket.get(link::get_index(index)) {
+            Ok(RouteNetlinkMessage::NewLink(message)) => {
+                if let Some(found) = link::parse(&message) {
+                    self.put_link(found);
+                }
+                Ok(())
+            }
+            // It is gone, which a notice tells.
+            Ok(_) => Ok(()),
+            Err(error) if error.refusal == Refusal::NoLink => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn forget_entries(&mut self, index: u32) {
         self.addresses.remove(&index);
         self.neighbours.retain(|(link, _), _| *link != index);
         self.fdb.retain(|(link, _), _| *link != index);
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = &KernelLink> {
+        self.links.values()
     }
 
     pub(super) fn link(&self, index: u32) -> Option<&KernelLink> {
@@ -159,6 +190,8 @@ impl View {
             self.by_name.remove(&link.name);
         }
         self.forget_entries(index);
+        self.peers.remove(&index);
+        self.checksums.remove(&index);
         Some(link)
     }
 

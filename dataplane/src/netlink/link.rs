@@ -22,6 +22,10 @@ pub(crate) struct KernelLink {
     pub(crate) alias: Option<String>,
     /// For a veth the index of the other end, in that end's namespace.
     pub(crate) peer: Option<u32>,
+    /// The kernel's number, in our namespace, of the namespace that `peer` is of, where it is another one.
+    pub(crate) peer_namespace: Option<i32>,
+    /// The index of the bridge that it is a port of.
+    pub(crate) bridge: Option<u32>,
     pub(crate) vxlan: Option<Vxlan>,
 }
 
@@ -43,6 +47,7 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
     let mut name = None;
     let (mut kind, mut vxlan, mut mtu) = (String::new(), None, 0);
     let (mut mac, mut alias, mut peer) = (None, None, None);
+    let (mut peer_namespace, mut bridge) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = LinkName::new(text.as_str()).ok(),
@@ -52,6 +57,8 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
             }
             LinkAttribute::IfAlias(text) => alias = Some(text.clone()),
             LinkAttribute::Link(index) => peer = Some(*index),
+            LinkAttribute::LinkNetNsId(number) => peer_namespace = Some(*number),
+            LinkAttribute::Controller(index) => bridge = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {
@@ -76,6 +83,8 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
         loopback: flags.contains(LinkFlags::Loopback),
         alias,
         peer,
+        peer_namespace,
+        bridge,
         vxlan,
     })
 }
@@ -177,6 +186,19 @@ pub(crate) fn vxlan(
     RouteNetlinkMessage::NewLink(message)
 }
 
+/// The message that makes a bridge.
+pub(crate) fn bridge(name: &LinkName, mac: Option<MacAddr>, mtu: u32) -> RouteNetlinkMessage {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.extend(mac.map(address));
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
+            InfoKind::Bridge,
+        )]));
+    RouteNetlinkMessage::NewLink(message)
+}
+
 /// The message that makes the kernel load `ipip`, and with it `tunl0`: any IPIP device of another name does.
 pub(crate) fn ipip(name: &LinkName) -> RouteNetlinkMessage {
     let mut message = named(name);
@@ -195,6 +217,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) mac: Option<MacAddr>,
     pub(crate) mtu: Option<u32>,
     pub(crate) up: Option<bool>,
+    /// The index of the bridge to be a port of, 0 for none.
+    pub(crate) bridge: Option<u32>,
 }
 
 /// The message that changes a link, found by its name.
@@ -217,6 +241,9 @@ fn set(mut message: LinkMessage, settings: &Settings<'_>) -> RouteNetlinkMessage
     message
         .attributes
         .extend(settings.mtu.map(LinkAttribute::Mtu));
+    message
+        .attributes
+        .extend(settings.bridge.map(LinkAttribute::Controller));
     if let Some(up) = settings.up {
         message.header.change_mask = LinkFlags::Up;
         message.header.flags = if up {
@@ -236,6 +263,18 @@ pub(crate) fn delete(index: u32) -> RouteNetlinkMessage {
 /// The request for the link of a name.
 pub(crate) fn get(name: &LinkName) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(named(name))
+}
+
+/// The request for the link of an index.
+pub(crate) fn get_index(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(indexed(index))
+}
+
+/// The request for the link of an index in the namespace that has this number in ours.
+pub(crate) fn get_in(namespace: i32, index: u32) -> RouteNetlinkMessage {
+    let mut message = indexed(index);
+    message.attributes.push(LinkAttribute::IfNetnsId(namespace));
+    RouteNetlinkMessage::GetLink(message)
 }
 
 /// The request that lists all links.

@@ -1,6 +1,6 @@
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket as Raw, SocketAddr};
 use nix::sys::socket::{getsockopt, sockopt};
 
@@ -42,6 +42,11 @@ impl Socket {
     /// As [`open`](Self::open), for netlink's netfilter family.
     pub(crate) fn open_netfilter() -> Result<Self, KernelError> {
         Self::of(NETLINK_NETFILTER)
+    }
+
+    /// As [`open`](Self::open), for generic netlink.
+    pub(crate) fn open_generic() -> Result<Self, KernelError> {
+        Self::of(NETLINK_GENERIC)
     }
 
     fn of(family: isize) -> Result<Self, KernelError> {
@@ -86,9 +91,19 @@ impl Socket {
         message: RouteNetlinkMessage,
     ) -> Result<RouteNetlinkMessage, KernelError> {
         let mut bytes = Vec::new();
+        append(&mut bytes, message, NLM_F_REQUEST, 0);
+        self.get_raw(bytes, object)
+    }
+
+    /// Asks for what a message in bytes asks for; `read` makes something of the answer's kind and payload.
+    pub(crate) fn get_raw<T>(
+        &mut self,
+        mut request: Vec<u8>,
+        read: impl FnOnce(u16, &[u8]) -> Result<T, KernelError>,
+    ) -> Result<T, KernelError> {
         let sequence = self.next();
-        append(&mut bytes, message, NLM_F_REQUEST, sequence);
-        self.send(&bytes)?;
+        number(&mut request, 0, sequence);
+        self.send(&request)?;
         loop {
             self.receive()?;
             for message in Messages(&self.received) {
@@ -96,7 +111,7 @@ impl Socket {
                     continue;
                 }
                 match message.answer() {
-                    Answer::Object(payload) => return object(message.kind, payload),
+                    Answer::Object(payload) => return read(message.kind, payload),
                     Answer::Ack(Err(error)) | Answer::Done(Err(error)) => return Err(error),
                     Answer::Ack(Ok(())) | Answer::Done(Ok(())) => {
                         return Err(KernelError::new(2, Some("an empty answer")));

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -106,40 +105,8 @@ impl FromStr for MacAddr {
 #[error("{0:?} is not a hardware address such as ee:ee:ee:ee:ee:ee")]
 pub struct MacAddrError(pub String);
 
-/// A link that we own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// What kind of link, with the settings that cannot be changed on a live link.
-    pub kind: LinkKind,
-    /// The largest packet, in bytes.
-    pub mtu: u32,
-    /// Exactly these addresses; others are removed (link-local IPv6 ones stay).
-    pub addresses: BTreeSet<Address>,
-}
-
 /// An address with its prefix length, as on an interface: host bits are kept.
 pub type Address = IpNetwork;
-
-/// The kinds of links that the state can ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LinkKind {
-    /// A VXLAN device without learning (RFC 7348).
-    Vxlan {
-        /// The network identifier, 24 bits. Calico's default is 4096.
-        vni: u32,
-        /// The UDP port. Calico's default is 4789.
-        port: u16,
-        /// The address that outer packets are sent from.
-        local: IpAddr,
-        /// The link that outer packets leave by.
-        parent: Option<LinkName>,
-        /// The hardware address, stable so that other nodes can have permanent entries for it.
-        mac: MacAddr,
-    },
-    /// The kernel's fallback IPIP device `tunl0` (RFC 2003).
-    Ipip,
-}
 
 /// What identifies a route in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

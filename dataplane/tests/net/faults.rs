@@ -17,7 +17,7 @@ use ocicat_dataplane::{
     State, names,
 };
 
-use crate::sandbox::{async_node, container, ip, name, node, our_routes};
+use crate::sandbox::{async_node, container, heard, ip, name, node, our_routes};
 
 fn blackholes(count: u16) -> State {
     let key = |at: u16| {
@@ -69,7 +69,7 @@ fn lost_notices_make_it_read_again() {
             )
         }));
         ip("route del 10.1.0.3");
-        kernel.changed().await;
+        heard(&mut kernel).await;
         let report = kernel.apply(&state).await.unwrap();
         assert_eq!((report.changed, report.failed), (40_001, vec![]));
         assert_eq!(our_routes().len(), 10);

@@ -5,20 +5,17 @@ use ocicat_dataplane::linux::{LinuxDataplane, Options, interfaces};
 use ocicat_dataplane::state::{Fdb, Link, LinkKind, MacAddr, Neighbour};
 use ocicat_dataplane::{Dataplane as _, Fault, State, names};
 
-use crate::sandbox::{async_node, ip, list, name};
+use crate::sandbox::{async_node, heard, ip, list, name};
 
 fn vxlan(local: &str) -> Link {
-    Link {
-        kind: LinkKind::Vxlan {
-            vni: names::VXLAN_VNI,
-            port: names::VXLAN_PORT,
-            local: local.parse().unwrap(),
-            parent: Some(name("up0")),
-            mac: names::vtep_mac("node1"),
-        },
-        mtu: 1450,
-        addresses: ["10.1.0.1/32".parse().unwrap()].into(),
-    }
+    let kind = LinkKind::Vxlan {
+        vni: names::VXLAN_VNI,
+        port: names::VXLAN_PORT,
+        local: local.parse().unwrap(),
+        parent: Some(name("up0")),
+        mac: names::vtep_mac("node1"),
+    };
+    Link::new(kind, 1450).addresses(["10.1.0.1/32".parse().unwrap()])
 }
 
 fn tunnel(remotes: u8) -> State {
@@ -113,7 +110,7 @@ fn a_tunnel_is_made_damaged_repaired_and_removed() {
             "a new dataplane adopts it"
         );
 
-        for (damage, heard) in [
+        for (damage, said) in [
             ("link set vxlan.calico down", true),
             ("link set vxlan.calico mtu 1400", true),
             ("link set vxlan.calico address 02:00:00:00:00:01", true),
@@ -127,8 +124,8 @@ fn a_tunnel_is_made_damaged_repaired_and_removed() {
             ),
         ] {
             ip(damage);
-            if heard {
-                kernel.changed().await;
+            if said {
+                heard(&mut kernel).await;
             } else {
                 kernel.invalidate();
             }
@@ -178,7 +175,7 @@ fn a_foreign_link_of_that_name_and_a_missing_parent_are_reported() {
         let report = kernel.apply(&tunnel(0)).await.unwrap();
         assert_eq!(report.failed[0].fault, Fault::LinkMissing(name("up0")));
         uplink();
-        kernel.changed().await;
+        heard(&mut kernel).await;
         assert!(kernel.apply(&tunnel(0)).await.unwrap().is_complete());
         kernel.apply(&State::default()).await.unwrap();
         ip("link add vxlan.calico type bridge");
@@ -194,6 +191,125 @@ fn a_foreign_link_of_that_name_and_a_missing_parent_are_reported() {
             ip("link show").contains("vxlan.calico"),
             "it is not ours to remove"
         );
+    });
+}
+
+/// Whether `ethtool` says that checksums are left to the device.
+fn offloads(link: &str) -> bool {
+    let output = std::process::Command::new("ethtool")
+        .args(["-k", link])
+        .output()
+        .expect("ethtool(8) is needed");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.contains("tx-checksum-ip-generic:"));
+    line.unwrap_or_else(|| panic!("{text}")).contains(": on")
+}
+
+#[test]
+fn checksums_of_a_tunnel_are_left_to_hardware_or_not() {
+    async_node(async || {
+        uplink();
+        let mut kernel = kernel();
+        kernel.apply(&tunnel(1)).await.unwrap();
+        assert!(offloads(names::VXLAN_LINK), "as the kernel has it");
+        for offload in [false, true, false] {
+            let mut state = tunnel(1);
+            let link = vxlan("192.168.10.1").checksum_offload(Some(offload));
+            state.links.insert(name(names::VXLAN_LINK), Arc::new(link));
+            let report = kernel.apply(&state).await.unwrap();
+            assert_eq!((report.changed, report.failed), (1, vec![]));
+            assert_eq!(offloads(names::VXLAN_LINK), offload);
+            assert_eq!(self::kernel().apply(&state).await.unwrap().changed, 0);
+            let damage = if offload { "off" } else { "on" };
+            let mut ethtool = std::process::Command::new("ethtool");
+            ethtool.args(["-K", names::VXLAN_LINK, "tx-checksum-ip-generic", damage]);
+            assert!(ethtool.status().unwrap().success());
+            heard(&mut kernel).await;
+            assert!(kernel.apply(&state).await.unwrap().is_complete());
+            assert_eq!(offloads(names::VXLAN_LINK), offload, "repaired");
+        }
+        // Without a word about it, it stays.
+        kernel.apply(&tunnel(1)).await.unwrap();
+        assert!(!offloads(names::VXLAN_LINK));
+    });
+}
+
+fn tunnel_v6() -> State {
+    let link = name(names::VXLAN_LINK_V6);
+    let kind = LinkKind::Vxlan {
+        vni: names::VXLAN_VNI,
+        port: names::VXLAN_PORT,
+        local: "fd10::1".parse().unwrap(),
+        parent: Some(name("up0")),
+        mac: names::vtep_mac_v6("node1"),
+    };
+    let mac = MacAddr([0x66, 0, 0, 0, 0, 2]);
+    let neighbour = Neighbour {
+        link: link.clone(),
+        address: "fd00:1::2".parse().unwrap(),
+    };
+    let device = Link::new(kind, 1430).addresses(["fd00:1::1/128".parse().unwrap()]);
+    let fdb = Fdb {
+        link: link.clone(),
+        mac,
+    };
+    State {
+        links: BTreeMap::from([(link, Arc::new(device))]),
+        neighbours: Arc::new(BTreeMap::from([(neighbour, mac)])),
+        fdb: Arc::new(BTreeMap::from([(fdb, "fd10::2".parse().unwrap())])),
+        ..State::default()
+    }
+}
+
+/// The tunnel is as [`tunnel_v6`] asks for.
+fn is_right_v6() {
+    let link = &list("addr show dev vxlan-v6.calico")[0];
+    let data = &link["linkinfo"]["info_data"];
+    assert_eq!(
+        (&data["id"], &data["local6"]),
+        (&4096.into(), &"fd10::1".into())
+    );
+    let own = |one: &&serde_json::Value| one["scope"] != "link";
+    let addresses: Vec<_> = link["addr_info"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(own)
+        .collect();
+    assert_eq!(
+        (addresses.len(), &addresses[0]["local"]),
+        (1, &"fd00:1::1".into())
+    );
+    let neighbours = list("-6 neigh show dev vxlan-v6.calico nud permanent");
+    assert_eq!(
+        (neighbours.len(), &neighbours[0]["dst"]),
+        (1, &"fd00:1::2".into())
+    );
+}
+
+#[test]
+fn a_tunnel_between_ipv6_addresses_is_made_and_repaired() {
+    async_node(async || {
+        uplink();
+        ip("addr add fd10::1/64 dev up0 nodad");
+        let state = tunnel_v6();
+        let mut kernel = kernel();
+        assert_eq!(kernel.apply(&state).await.unwrap().failed, []);
+        is_right_v6();
+        assert_eq!(self::kernel().apply(&state).await.unwrap().changed, 0);
+        for damage in [
+            "link set vxlan-v6.calico down",
+            "addr del fd00:1::1/128 dev vxlan-v6.calico",
+        ] {
+            ip(damage);
+            heard(&mut kernel).await;
+            assert_eq!(kernel.apply(&state).await.unwrap().failed, []);
+            is_right_v6();
+        }
+        kernel.apply(&State::default()).await.unwrap();
+        assert!(!ip("link show").contains("vxlan-v6"));
     });
 }
 

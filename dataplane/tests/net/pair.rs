@@ -124,15 +124,8 @@ impl Node {
             parent: Some(name("up0")),
             mac: self.mac(v4),
         };
-        let addresses = [IpNetwork::from(self.vtep(v4))].into();
-        state.links.insert(
-            tunnel.clone(),
-            Arc::new(Link {
-                kind,
-                mtu: 1430,
-                addresses,
-            }),
-        );
+        let device = Link::new(kind, 1430).addresses([IpNetwork::from(self.vtep(v4))]);
+        state.links.insert(tunnel.clone(), Arc::new(device));
         let (link, mac) = (tunnel.clone(), other.mac(v4));
         let neighbour = Neighbour {
             link: link.clone(),
@@ -152,12 +145,7 @@ impl Node {
 
     fn ipip(&self, state: &mut State) -> LinkName {
         let tunnel = name(names::IPIP_LINK);
-        let addresses = [IpNetwork::from(self.vtep(true))].into();
-        let link = Link {
-            kind: LinkKind::Ipip,
-            mtu: 1480,
-            addresses,
-        };
+        let link = Link::new(LinkKind::Ipip, 1480).addresses([IpNetwork::from(self.vtep(true))]);
         state.links.insert(tunnel.clone(), Arc::new(link));
         tunnel
     }

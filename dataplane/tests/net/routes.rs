@@ -5,7 +5,7 @@ use ocicat_dataplane::linux::{LinuxDataplane, Options};
 use ocicat_dataplane::state::{Hop, Route, RouteKey};
 use ocicat_dataplane::{Attach as _, Attachment, Dataplane as _, Fault, LinuxAttach, State, names};
 
-use crate::sandbox::{async_node, container, ip, name, our_routes};
+use crate::sandbox::{async_node, container, heard, ip, name, our_routes};
 
 fn route(prefix: &str, hops: impl IntoIterator<Item = Hop>) -> (RouteKey, Route) {
     let route = Route {
@@ -127,7 +127,7 @@ fn foreign_routes_are_left_and_ours_are_repaired() {
 
         ip("route del 10.1.0.0/26");
         ip("route replace 10.2.0.0/26 via 192.168.10.66 proto 80");
-        kernel.changed().await;
+        heard(&mut kernel).await;
         let report = kernel.apply(&desired).await.unwrap();
         assert_eq!((report.changed, report.failed), (2, vec![]));
         assert_eq!(our_routes().len(), 2);
@@ -163,23 +163,23 @@ fn a_link_that_flaps_gets_its_routes_back() {
         assert_eq!(report.failed[0].fault, Fault::LinkMissing(name("later")));
 
         ip("link set up0 down");
-        kernel.changed().await;
+        heard(&mut kernel).await;
         let report = kernel.apply(&desired).await.unwrap();
         assert_eq!(report.failed[1].fault, Fault::LinkDown(name("up0")));
         ip("link set up0 up");
-        kernel.changed().await;
+        heard(&mut kernel).await;
         let report = kernel.apply(&desired).await.unwrap();
         assert_eq!((report.changed, report.failed.len()), (1, 1));
 
         ip("link add later type bridge");
         ip("link set later up");
-        kernel.changed().await;
+        heard(&mut kernel).await;
         assert!(kernel.apply(&desired).await.unwrap().is_complete());
         // Another link of the same name has another index.
         ip("link del later");
         ip("link add later type bridge");
         ip("link set later up");
-        kernel.changed().await;
+        heard(&mut kernel).await;
         assert!(kernel.apply(&desired).await.unwrap().is_complete());
         assert_eq!(our_routes().len(), 2);
     });

@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use ocicat_dataplane::Dataplane as _;
+use ocicat_dataplane::linux::LinuxDataplane;
 use ocicat_dataplane::state::LinkName;
 use serde_json::Value;
 
@@ -29,6 +31,13 @@ pub(crate) fn async_node<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().build().unwrap().block_on(test());
     });
+}
+
+/// Waits until the dataplane hears that somebody changed something.
+pub(crate) async fn heard(kernel: &mut LinuxDataplane) {
+    let patience = std::time::Duration::from_secs(20);
+    let changed = tokio::time::timeout(patience, kernel.changed()).await;
+    assert!(changed.is_ok(), "nothing was heard");
 }
 
 /// A network namespace of a container: it lives as long as the descriptor.

@@ -36,6 +36,7 @@ pub(super) fn configure(
         mac: (found.mac != Some(names::HOST_MAC)).then_some(names::HOST_MAC),
         mtu: (found.mtu != attachment.mtu).then_some(attachment.mtu),
         up: Some(true),
+        bridge: None,
     };
     let mut batch = Batch::new();
     batch.push(
