@@ -28,7 +28,7 @@ pub struct EtcdOptions {
     pub endpoints: Vec<String>,
     /// The file of the authority that signed the members' certificates (PEM).
     pub ca: Option<std::path::PathBuf>,
-    /// The files of the own certificate and its key (PEM). Read anew whenever a connection is made.
+    /// The files of the own certificate and its key (PEM).
     pub identity: Option<(std::path::PathBuf, std::path::PathBuf)>,
     /// The user, and the file of the password.
     pub user: Option<(String, std::path::PathBuf)>,
@@ -61,8 +61,9 @@ impl fmt::Debug for EtcdOptions {
 
 /// A store in etcd, at Calico's keys and in Calico's JSON.
 ///
-/// The connection is made when it is first needed, and again after errors, with certificates and password as they are in the
-/// files then. A watch ends with an error when its connection is lost, and can be begun again from where it was;
+/// The connection is made when it is first needed, again after errors, and again when the files of certificates, key or
+/// password have been replaced. It is to one endpoint at a time, the first that answers from any one on; a read that loses it
+/// is made again over the next, a write is not, since nobody knows whether it happened. A watch ends with an error when its connection is lost, and can be begun again from where it was;
 /// `follow` does so. Needs a tokio runtime with time and I/O.
 pub struct Etcd {
     connection: Connection,
@@ -121,9 +122,10 @@ impl Etcd {
 
     async fn read(&self, path: &str) -> Result<Option<KeyValue>, StoreError> {
         let path = path.to_owned();
-        let call = self
-            .connection
-            .call(|client| async move { client.kv_client().get(path, None).await });
+        let call = self.connection.ask(move |client| {
+            let path = path.clone();
+            async move { client.kv_client().get(path, None).await }
+        });
         Ok(call.await?.take_kvs().pop())
     }
 
@@ -141,10 +143,10 @@ impl Etcd {
                 .with_range(end.clone())
                 .with_limit(PAGE)
                 .with_revision(at.0.cast_signed());
-            let from = start.clone();
-            let call = self
-                .connection
-                .call(|client| async move { client.kv_client().get(from, Some(options)).await });
+            let call = self.connection.ask(|client| {
+                let (from, options) = (start.clone(), options.clone());
+                async move { client.kv_client().get(from, Some(options)).await }
+            });
             let mut answer = call.await?;
             if at == Revision::NONE {
                 at = revision(answer.header().map_or(0, |header| header.revision()));

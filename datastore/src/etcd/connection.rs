@@ -1,10 +1,13 @@
 //! The connection to a cluster.
 
+use std::collections::hash_map::RandomState;
 use std::future::Future;
-use std::path::Path;
-use std::time::Duration;
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, TlsOptions};
 use tokio::sync::Mutex;
 
 use super::EtcdOptions;
@@ -13,6 +16,8 @@ use crate::object::Revision;
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an endpoint may take to answer for the first time, before the next one is tried.
+const PROBE: Duration = Duration::from_secs(3);
 /// How often a silent connection is tested, and how long the answer may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
@@ -23,14 +28,27 @@ const UNAUTHENTICATED: i32 = 16;
 
 pub(super) struct Connection {
     options: EtcdOptions,
-    client: Mutex<Option<Client>>,
+    client: Mutex<Option<Connected>>,
+    /// The endpoint to connect to next; many programs begin at different ones.
+    next: AtomicUsize,
 }
+
+/// A client, and the files as they were when it was made.
+struct Connected {
+    client: Client,
+    files: Files,
+}
+
+/// What tells whether certificates, key or password have been replaced: of each file its inode, its size and when it was
+/// changed.
+type Files = Vec<Option<(u64, u64, SystemTime)>>;
 
 impl Connection {
     pub(super) fn new(options: EtcdOptions) -> Self {
         Self {
             options,
             client: Mutex::new(None),
+            next: AtomicUsize::new(by_chance()),
         }
     }
 
@@ -38,7 +56,7 @@ impl Connection {
         &self.options
     }
 
-    /// Makes a call; after one that failed the connection is made anew.
+    /// Makes a call; after one that failed the connection is made anew, to the next endpoint that answers.
     pub(super) async fn call<T, F>(
         &self,
         call: impl FnOnce(Client) -> F + Send,
@@ -47,13 +65,9 @@ impl Connection {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let client = self.client().await?;
-        let answer = tokio::time::timeout(PATIENCE, call(client)).await;
-        let error = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => store_error(&error),
-            Err(_) => StoreError::Unavailable {
-                reason: format!("no answer in {PATIENCE:?}"),
-            },
+        let error = match within(PATIENCE, call(client)).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
         };
         if matches!(
             error,
@@ -64,23 +78,93 @@ impl Connection {
         Err(error)
     }
 
+    /// Makes a call that changes nothing; once more when the connection was lost.
+    pub(super) async fn ask<T, F>(
+        &self,
+        call: impl Fn(Client) -> F + Send + Sync,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        match self.call(&call).await {
+            Err(StoreError::Unavailable { .. }) => self.call(&call).await,
+            answer => answer,
+        }
+    }
+
+    /// The connection; a new one when there is none, and when certificates, key or password are others than they were. What
+    /// is in these files now and cannot be used, half written perhaps, leaves the connection as it is.
     async fn client(&self) -> Result<Client, StoreError> {
         let mut slot = self.client.lock().await;
-        if let Some(client) = &*slot {
-            return Ok(client.clone());
-        }
-        let options = self.connect_options()?;
-        let connect = Client::connect(&self.options.endpoints, Some(options));
-        let client = match tokio::time::timeout(PATIENCE, connect).await {
-            Ok(connected) => connected.map_err(|error| store_error(&error))?,
-            Err(_) => {
-                return Err(StoreError::Unavailable {
-                    reason: format!("no connection in {PATIENCE:?}"),
-                });
+        let files = self.files();
+        match &mut *slot {
+            Some(connected) if connected.files == files => Ok(connected.client.clone()),
+            Some(connected) => {
+                if let Ok(client) = self.connect().await {
+                    connected.client = client;
+                }
+                connected.files = files;
+                Ok(connected.client.clone())
             }
+            None => {
+                let client = self.connect().await?;
+                *slot = Some(Connected {
+                    client: client.clone(),
+                    files,
+                });
+                Ok(client)
+            }
+        }
+    }
+
+    /// A connection to the next endpoint that answers; one that accepts connections and is silent does not.
+    async fn connect(&self) -> Result<Client, StoreError> {
+        let endpoints = &self.options.endpoints;
+        let first = self.next.load(Ordering::Relaxed);
+        let mut failed = Err(StoreError::Unavailable {
+            reason: "there is no endpoint".to_owned(),
+        });
+        for step in 0..endpoints.len() {
+            let number = first.wrapping_add(step) % endpoints.len();
+            match self.connect_to(&endpoints[number]).await {
+                Ok(client) => {
+                    // After a failure it is the turn of the one after it.
+                    self.next.store(number + 1, Ordering::Relaxed);
+                    return Ok(client);
+                }
+                // That of the first is the answer: a password that is wrong is wrong everywhere.
+                Err(error) if step == 0 => failed = Err(error),
+                Err(_) => {}
+            }
+        }
+        failed
+    }
+
+    async fn connect_to(&self, endpoint: &str) -> Result<Client, StoreError> {
+        let options = self.connect_options()?;
+        let client = within(PROBE, Client::connect([endpoint], Some(options))).await?;
+        let key = self.options.prefix.as_str();
+        let keys_only = GetOptions::new().with_keys_only();
+        let mut probe = client.kv_client();
+        match within(PROBE, probe.get(key, Some(keys_only))).await {
+            Err(error @ StoreError::Unavailable { .. }) => Err(error),
+            // To be refused is an answer, too: others may be allowed what this is not.
+            _ => Ok(client),
+        }
+    }
+
+    fn files(&self) -> Files {
+        let EtcdOptions {
+            ca, identity, user, ..
+        } = &self.options;
+        let identity = identity.iter().flat_map(|(cert, key)| [cert, key]);
+        let files = ca.iter().chain(identity);
+        let files = files.chain(user.iter().map(|(_, password)| password));
+        let state = |path: &PathBuf| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((inode(&found), found.len(), found.modified().ok()?))
         };
-        *slot = Some(client.clone());
-        Ok(client)
+        files.map(state).collect()
     }
 
     fn connect_options(&self) -> Result<ConnectOptions, StoreError> {
@@ -116,6 +200,34 @@ impl Connection {
             options = options.with_user(name, password);
         }
         Ok(options)
+    }
+}
+
+fn by_chance() -> usize {
+    let number = RandomState::new().build_hasher().finish();
+    usize::try_from(number >> 33).unwrap_or_default()
+}
+
+#[cfg(unix)]
+fn inode(found: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(found)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &std::fs::Metadata) -> u64 {
+    0
+}
+
+/// Waits for an answer for so long.
+async fn within<T>(
+    time: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(time, call).await {
+        Ok(answer) => answer.map_err(|error| store_error(&error)),
+        Err(_) => Err(StoreError::Unavailable {
+            reason: format!("no answer in {time:?}"),
+        }),
     }
 }
 
