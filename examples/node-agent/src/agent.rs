@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocicat_dataplane::linux::{self, LinuxAttach, LinuxDataplane};
-use ocicat_dataplane::state::{Hop, Protocol, Route, RouteKey};
+use ocicat_dataplane::state::{Hop, Route, RouteKey};
 use ocicat_dataplane::{Attach, Dataplane, names};
 use ocicat_datastore::ipam::StoreIpam;
 use ocicat_datastore::{Backend, Store, StoreError};
@@ -20,12 +20,16 @@ use crate::assigner::Assigner;
 use crate::attachments::{Attachments, Busy};
 use crate::config::{Config, ConfigError};
 use crate::control::Question;
-use crate::core::{Applied, Channels, Core, Desired, Fixed};
+use crate::core::{Applied, Channels, Core, Desired, Fixed, Ports, Restore};
 use crate::detect::{DetectError, Method};
+use crate::drain::Drain;
 use crate::events::Events;
 use crate::facts::Facts;
+use crate::register::{Registration, register};
+use crate::secrets::Secrets;
+use crate::snapshot::{self, Snapshot};
 use crate::speaker::{Speaker, SpeakerError};
-use crate::startup::{self, BgpSettings, Place};
+use crate::startup::{self, Place};
 
 /// An agent to be run: the reference parts, each of which can be replaced.
 pub struct Agent {
@@ -111,7 +115,8 @@ impl Agent {
     /// is: packets flow on, and peers keep the routes for the restart time.
     ///
     /// # Errors
-    /// [`AgentError`] when the agent cannot begin. A datastore that does not answer is waited for.
+    /// [`AgentError`] when the agent cannot begin, and when it must not go on: another node has its address. A
+    /// datastore that does not answer is waited for; with a snapshot of an earlier run the agent speaks BGP meanwhile.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
         let node = self.config.node_name()?;
         let backend = match self.backend.take() {
@@ -119,24 +124,24 @@ impl Agent {
             None => ocicat_datastore::open(&self.config.datastore.url)?,
         };
         let store = Store::new(backend);
+        let snapshot = self.snapshot(&node);
         let place = self.place()?;
-        startup::ensure_node(&store, &node, &place).await?;
-        let settings = startup::bgp(&store, &node, &place, &self.config.bgp).await?;
         let (preserved, adopted) = predecessors_routes()?;
-        let (speaker, speaker_events, speaker_driver) = Speaker::new(&settings, preserved)?;
-        let events = Events::new(&node);
-        let wires = Wires::new();
+        let (speaker, speaker_events) = Speaker::new(preserved);
+        let wires = Wires::new(&node);
         let mut tasks = JoinSet::new();
-        tasks.spawn(speaker_driver);
-        self.spawn(&mut tasks, &node, &store, &wires, &events)?;
+        self.spawn(&mut tasks, &node, &store, &wires)?;
+        let drain = Drain::open(self.config.paths.state.join("state/drain"));
         let core = Core::new(
-            self.fixed(node, &place, &settings),
+            self.fixed(node.clone(), &place),
             adopted,
-            wires.desired,
-            wires.facts,
-            events,
+            Restore::new(snapshot),
+            drain,
+            wires.ports,
         );
+        let keeping = tokio::spawn(snapshot::keep(self.snapshot_path(), wires.snapshots));
         let (stop, stopped) = watch::channel(false);
+        let (progress, registration) = watch::channel(Registration::default());
         let channels = Channels {
             follow: ocicat_datastore::follow(&store, crate::world::KINDS),
             questions: wires.asked,
@@ -144,15 +149,38 @@ impl Agent {
             speaker_events,
             speaker,
             resolve: way_to,
+            registration,
+            secrets: wires.secrets,
+            store: store.clone(),
             shutdown: stopped,
         };
-        let core = tokio::spawn(core.run(channels));
-        shutdown.await;
+        let mut core = tokio::spawn(core.run(channels));
+        let registering = register(&store, &node, &place, &progress);
+        let outcome = tokio::select! {
+            () = shutdown => Ok(()),
+            Err(error) = registering => Err(error.into()),
+            ended = &mut core => return ended.unwrap_or(Ok(())).map_err(Into::into),
+        };
         let _ = stop.send(true);
-        if let Ok(speaker) = core.await {
-            speaker.stop().await;
+        let ended = core.await;
+        // The core was the last to publish: the newest snapshot is written now.
+        let _ = keeping.await;
+        outcome.and(ended.unwrap_or(Ok(())).map_err(Into::into))
+    }
+
+    fn snapshot_path(&self) -> PathBuf {
+        self.config.paths.state.join("state/snapshot.json")
+    }
+
+    /// What the last run left, if it can be used.
+    fn snapshot(&self, node: &str) -> Option<Snapshot> {
+        match Snapshot::load(&self.snapshot_path(), node) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(%error, "there is no snapshot to begin with while the datastore is away");
+                None
+            }
         }
-        Ok(())
     }
 
     /// Starts everything that runs beside the core.
@@ -162,14 +190,17 @@ impl Agent {
         node: &str,
         store: &Store,
         wires: &Wires,
-        events: &Events,
     ) -> Result<(), AgentError> {
+        let events = &wires.ports.events;
         let strategy = self
             .strategy
             .take()
             .unwrap_or_else(|| Box::new(BlockAffine));
         let ipam = Arc::new(Ipam::new(Arc::new(StoreIpam::new(store.clone())), strategy));
-        let (desired, facts) = (wires.desired.subscribe(), wires.facts.subscribe());
+        let (desired, facts) = (
+            wires.ports.desired.subscribe(),
+            wires.ports.facts.subscribe(),
+        );
         tasks.spawn(crate::drive::drive(
             self.open_dataplane()?,
             desired,
@@ -185,6 +216,11 @@ impl Agent {
             self.socket("node.sock")?,
             wires.questions.clone(),
             events.clone(),
+        ));
+        tasks.spawn(crate::secrets::follow(
+            self.config.paths.secrets.clone(),
+            wires.ports.secrets.subscribe(),
+            wires.found.clone(),
         ));
         let (assigner, assigning) = Assigner::new(Arc::clone(&ipam));
         tasks.spawn(assigning);
@@ -241,7 +277,7 @@ impl Agent {
         }
     }
 
-    fn fixed(&self, node: String, place: &Place, bgp: &BgpSettings) -> Fixed {
+    fn fixed(&self, node: String, place: &Place) -> Fixed {
         let mut felix: BTreeMap<String, String> = BTreeMap::new();
         for name in self.config.felix.keys() {
             felix.insert(
@@ -259,8 +295,9 @@ impl Agent {
             uplink: Some(place.uplink.clone()),
             uplink_v6: place.uplink_v6(),
             felix,
-            closed: vec![(Protocol::TCP, bgp.listen.port())],
-            as_number: bgp.as_number,
+            addresses: place.addresses().map(|one| one.ip()).collect(),
+            bgp: self.config.bgp.clone(),
+            closed: Vec::new(),
         }
     }
 
@@ -294,8 +331,10 @@ impl Agent {
 
 /// The channels between the agent's tasks.
 struct Wires {
-    desired: watch::Sender<Desired>,
-    facts: watch::Sender<Arc<Facts>>,
+    ports: Ports,
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    found: watch::Sender<Arc<Secrets>>,
+    secrets: watch::Receiver<Arc<Secrets>>,
     questions: mpsc::Sender<Question>,
     asked: mpsc::Receiver<Question>,
     reports: mpsc::Sender<Applied>,
@@ -303,12 +342,23 @@ struct Wires {
 }
 
 impl Wires {
-    fn new() -> Self {
+    fn new(node: &str) -> Self {
         let (questions, asked) = mpsc::channel(256);
         let (reports, applied) = mpsc::channel(16);
-        Self {
+        let (publish, snapshots) = watch::channel(None);
+        let (found, secrets) = watch::channel(Arc::default());
+        let ports = Ports {
             desired: watch::Sender::new(Desired::default()),
             facts: watch::Sender::new(Arc::new(Facts::default())),
+            snapshots: publish,
+            secrets: watch::Sender::default(),
+            events: Events::new(node),
+        };
+        Self {
+            ports,
+            snapshots,
+            found,
+            secrets,
             questions,
             asked,
             reports,

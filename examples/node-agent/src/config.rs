@@ -69,6 +69,8 @@ pub struct Paths {
     pub run: PathBuf,
     /// For what has to survive a restart; `/var/lib/ocicat`.
     pub state: PathBuf,
+    /// Passwords of BGP sessions, each in the file `NAME/KEY`; `/etc/ocicat/secrets`.
+    pub secrets: PathBuf,
 }
 
 impl Default for Paths {
@@ -76,6 +78,7 @@ impl Default for Paths {
         Self {
             run: PathBuf::from("/run/ocicat"),
             state: PathBuf::from("/var/lib/ocicat"),
+            secrets: PathBuf::from("/etc/ocicat/secrets"),
         }
     }
 }

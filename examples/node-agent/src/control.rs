@@ -112,4 +112,10 @@ pub struct Peer {
     pub last_error: Option<String>,
     /// Routes learned from the peer.
     pub routes: usize,
+    /// The object that asks for the session.
+    pub object: String,
+    /// UPDATE messages received.
+    pub updates: u64,
+    /// How often a session was established.
+    pub sessions: u64,
 }

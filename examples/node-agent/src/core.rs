@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocicat_dataplane::state::{Hop, RouteKey};
+use ocicat_dataplane::state::{Hop, Protocol, RouteKey};
 use ocicat_dataplane::{Prefix, Report, State};
 use ocicat_datastore::model::Kind;
 use ocicat_datastore::{Key, Object, Revision, StoreError};
@@ -13,18 +13,27 @@ use ocicat_policy::Graph;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::config::BgpConfig;
 use crate::control::Question;
+use crate::drain::Drain;
 use crate::events::Events;
 use crate::facts::Facts;
 use crate::network::{self, Inputs, Learned, Tunnels, Uplink};
-use crate::peers::WantedPeer;
+use crate::peers::SecretRef;
+use crate::register::Registration;
+use crate::secrets::Secrets;
+use crate::snapshot::Snapshot;
 use crate::world::{KINDS, Touched, World};
 
 mod answer;
+mod bgp;
+mod origin;
 mod policy;
+mod restore;
 mod run;
 mod wait;
 
+pub(crate) use restore::Restore;
 pub(crate) use run::Channels;
 use wait::Waits;
 
@@ -60,10 +69,26 @@ pub(crate) struct Fixed {
     pub(crate) uplink_v6: Option<Uplink>,
     /// Felix's parameters from file and environment: they win over the datastore's.
     pub(crate) felix: BTreeMap<String, String>,
-    /// The AS that the speaker was started with.
-    pub(crate) as_number: u32,
-    /// Ports of the agent that pods never reach.
-    pub(crate) closed: Vec<(ocicat_dataplane::state::Protocol, u16)>,
+    /// The node's addresses, one of each family at most, IPv4 first.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// What the file says about the speaker.
+    pub(crate) bgp: BgpConfig,
+    /// Ports of the agent that pods never reach, beside BGP's.
+    pub(crate) closed: Vec<(Protocol, u16)>,
+}
+
+/// Where the core says what should be.
+pub(crate) struct Ports {
+    /// States that the dataplane should reach.
+    pub(crate) desired: watch::Sender<Desired>,
+    /// What other tasks may know.
+    pub(crate) facts: watch::Sender<Arc<Facts>>,
+    /// What is kept on disk for a start without the datastore.
+    pub(crate) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    /// The passwords that sessions need.
+    pub(crate) secrets: watch::Sender<BTreeSet<SecretRef>>,
+    /// What happens, for people.
+    pub(crate) events: Events,
 }
 
 /// The core's data; its methods decide, `run` waits.
@@ -81,30 +106,39 @@ pub(crate) struct Core {
     gateways: BTreeMap<IpAddr, Hop>,
     unresolved: BTreeSet<IpAddr>,
     announced: BTreeSet<Prefix>,
-    peers: BTreeMap<IpAddr, WantedPeer>,
+    reachable: BTreeMap<IpAddr, IpAddr>,
+    listening: Option<u16>,
+    local_peers: bool,
+    secrets: Arc<Secrets>,
+    drain: Drain,
+    restore: Restore,
+    registration: Registration,
+    disconnected: BTreeMap<Kind, String>,
+    /// Routes whose announcer has no claim to them.
+    astray: Vec<String>,
+    /// The first state that was computed in sync.
+    whole: Option<u64>,
     seen: BTreeMap<Kind, Revision>,
     listed: BTreeSet<Kind>,
     problems: BTreeMap<Key, String>,
     notes: Vec<String>,
     pub(crate) peer_problems: Vec<String>,
     waits: Waits,
-    desired: watch::Sender<Desired>,
-    facts: watch::Sender<Arc<Facts>>,
+    ports: Ports,
     applied: u64,
     applies: u64,
     failures: Vec<String>,
     /// Why the last apply failed as a whole.
     broken: Vec<String>,
-    events: Events,
 }
 
 impl Core {
     pub(crate) fn new(
         fixed: Fixed,
         adopted: BTreeMap<RouteKey, ocicat_dataplane::state::Route>,
-        desired: watch::Sender<Desired>,
-        facts: watch::Sender<Arc<Facts>>,
-        events: Events,
+        restore: Restore,
+        drain: Drain,
+        ports: Ports,
     ) -> Self {
         Self {
             world: World::new(&fixed.node),
@@ -124,30 +158,45 @@ impl Core {
             gateways: BTreeMap::new(),
             unresolved: BTreeSet::new(),
             announced: BTreeSet::new(),
-            peers: BTreeMap::new(),
+            reachable: BTreeMap::new(),
+            listening: None,
+            local_peers: false,
+            secrets: Arc::default(),
+            drain,
+            restore,
+            registration: Registration::default(),
+            disconnected: BTreeMap::new(),
+            astray: Vec::new(),
+            whole: None,
             seen: BTreeMap::new(),
             listed: BTreeSet::new(),
             problems: BTreeMap::new(),
             notes: Vec::new(),
             peer_problems: Vec::new(),
             waits: Waits::default(),
-            desired,
-            facts,
+            ports,
             applied: 0,
             applies: 0,
             failures: Vec::new(),
             broken: Vec::new(),
-            events,
         }
     }
 
-    /// Nothing is programmed before every kind has been listed once.
+    /// Everything is known: each kind has been listed once, and the datastore has this node's address.
     pub(crate) fn in_sync(&self) -> bool {
-        KINDS.iter().all(|kind| self.listed.contains(kind))
+        self.registration.done && KINDS.iter().all(|kind| self.listed.contains(kind))
+    }
+
+    /// Nothing is programmed or announced before enough is known: all of it, or what the snapshot has while the
+    /// datastore is away.
+    pub(crate) fn may_act(&self) -> bool {
+        self.in_sync() || self.restore.in_force()
     }
 
     /// Takes an object in; one that does not decode leaves its last good version in force and is reported.
     pub(crate) fn put(&mut self, object: &Object) {
+        self.disconnected.remove(&object.kind);
+        self.restore.put(&self.fixed.node, object);
         let (pods, blocks) = (self.world.pod_count(), self.world.own_blocks.clone());
         match self
             .world
@@ -161,10 +210,13 @@ impl Core {
             Err(error) => self.problem(object, &error),
         }
         for block in self.world.own_blocks.difference(&blocks) {
-            self.events.publish("block-claimed", &[("block", block)]);
+            self.ports
+                .events
+                .publish("block-claimed", &[("block", block)]);
         }
         if self.world.pod_count() != pods {
-            self.events
+            self.ports
+                .events
                 .publish("endpoint-added", &[("endpoint", &object.name)]);
         }
         self.saw(object.kind, object.revision);
@@ -173,12 +225,14 @@ impl Core {
     /// Takes an object out.
     pub(crate) fn delete(&mut self, key: &Key, revision: Revision) {
         let pods = self.world.pod_count();
+        self.restore.delete(key);
         let touched = self.world.delete(key);
         self.touched.add(touched);
         self.delete_policy(key);
         self.problems.remove(key);
         if self.world.pod_count() != pods {
-            self.events
+            self.ports
+                .events
                 .publish("endpoint-removed", &[("endpoint", &key.name)]);
         }
         self.saw(key.kind, revision);
@@ -186,6 +240,7 @@ impl Core {
 
     /// Everything of the kind up to the revision has been taken in.
     pub(crate) fn saw(&mut self, kind: Kind, revision: Revision) {
+        self.disconnected.remove(&kind);
         let seen = self.seen.entry(kind).or_default();
         *seen = revision.max(*seen);
     }
@@ -193,32 +248,11 @@ impl Core {
     /// A kind has been listed completely.
     pub(crate) fn listed(&mut self, kind: Kind, revision: Revision) {
         self.listed.insert(kind);
-        self.saw(kind, revision);
-    }
-
-    /// BGP's best routes to a prefix changed; none means that it is gone.
-    pub(crate) fn learn(&mut self, prefix: Prefix, hops: Vec<IpAddr>, external: bool) {
-        let shown = hops
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" ");
-        let changed = if hops.is_empty() {
-            self.learned.remove(&prefix).is_some()
-        } else {
-            let learned = Learned { hops, external };
-            self.learned.insert(prefix, learned.clone()) != Some(learned)
-        };
-        if changed {
-            let event = if shown.is_empty() {
-                "route-withdrawn"
-            } else {
-                "route-learned"
-            };
-            self.events
-                .publish(event, &[("prefix", &prefix), ("via", &shown)]);
-            self.touched.network = true;
+        // What the snapshot had and the datastore has no more.
+        for key in self.restore.take_leftovers(kind) {
+            self.delete(&key, revision);
         }
+        self.saw(kind, revision);
     }
 
     /// The routes of the agent's predecessor are no longer held: every peer has told what it has, or had its time.
@@ -248,10 +282,14 @@ impl Core {
 
     /// Brings the desired state up to date with what is known, and hands it on when it changed.
     pub(crate) fn advance(&mut self) {
-        if !self.in_sync() {
+        if !self.may_act() {
+            self.tell_facts();
             return;
         }
-        let mut changed = self.desired.borrow().generation == 0;
+        let generation = self.ports.desired.borrow().generation;
+        let mut changed = generation == 0;
+        let incomplete = !self.in_sync();
+        changed |= replace(&mut self.state.incomplete, incomplete);
         let over = |(_, until): &(Tunnels, Instant)| *until <= Instant::now();
         self.touched.network |= self.lingering.as_ref().is_some_and(over);
         if std::mem::take(&mut self.touched.network) {
@@ -261,8 +299,11 @@ impl Core {
             changed |= self.flush_policy();
         }
         if changed {
+            if !self.state.incomplete {
+                self.whole.get_or_insert(generation + 1);
+            }
             let state = Arc::new(self.state.clone());
-            self.desired.send_modify(|desired| {
+            self.ports.desired.send_modify(|desired| {
                 desired.generation += 1;
                 desired.state = state;
             });
@@ -275,6 +316,7 @@ impl Core {
         let (nodes, own) = (self.world.other_nodes(), self.world.own_node());
         let (pods, borrowed) = (self.world.pods(), self.world.borrowed());
         let lingering = self.linger();
+        let learned = self.believed();
         let mut network = network::plan(&Inputs {
             own: &own,
             name: &self.fixed.node,
@@ -287,7 +329,7 @@ impl Core {
             blocks: &self.world.blocks,
             borrowed: &borrowed,
             pods: &pods,
-            learned: &self.learned,
+            learned: &learned,
             gateways: &self.gateways,
         });
         for (key, route) in &self.adopted {
@@ -297,6 +339,10 @@ impl Core {
                 .or_insert_with(|| route.clone());
         }
         self.unresolved = std::mem::take(&mut network.unresolved);
+        for (peer, gateway) in &self.reachable {
+            let route = network.routes.entry(RouteKey::main(Prefix::host(*peer)));
+            route.or_insert_with(|| static_route(*gateway));
+        }
         let mut changed = replace(&mut self.state.links, network.links);
         changed |= replace_shared(&mut self.state.routes, network.routes);
         changed |= replace_shared(&mut self.state.neighbours, network.neighbours);
@@ -327,13 +373,20 @@ impl Core {
                 .push(format!("FelixConfiguration: {problem}; Drop is in force"));
             ocicat_dataplane::state::EndpointToHost::Drop
         });
-        let rules = crate::host::rules(&self.world.pools, lingering, action, &self.fixed.closed);
+        let rules = crate::host::rules(&self.world.pools, lingering, action, &self.closed_ports());
         let mut changed = replace_shared(&mut self.state.host, rules);
         changed |= replace_shared(&mut self.state.nat, crate::host::nat(&self.world.pools));
         let set = self.state.sets.entry(crate::host::nodes_set()).or_default();
         let before = set.clone();
         crate::host::update_nodes(set, &self.world.nodes);
         changed | !set.same(&before)
+    }
+
+    /// Ports of the agent that pods do not reach; BGP's is open where pods are to be its peers.
+    fn closed_ports(&self) -> Vec<(Protocol, u16)> {
+        let bgp = self.listening.filter(|_| !self.local_peers);
+        let bgp = bgp.map(|port| (Protocol::TCP, port));
+        self.fixed.closed.iter().copied().chain(bgp).collect()
     }
 
     /// A Felix parameter: environment and file before the datastore.
@@ -358,7 +411,8 @@ impl Core {
                 self.broken.clear();
                 self.failures = report.failed.iter().map(ToString::to_string).collect();
                 if report.changed > 0 {
-                    self.events
+                    self.ports
+                        .events
                         .publish("policy-applied", &[("changed", &report.changed)]);
                 }
                 self.applied = self.applied.max(applied.generation);
@@ -378,6 +432,18 @@ impl Core {
         let lingering = self.lingering.map(|(_, until)| until);
         let times = self.waits.next_limit().into_iter().chain(lingering);
         times.fold(hour, Instant::min)
+    }
+}
+
+fn static_route(gateway: IpAddr) -> ocicat_dataplane::state::Route {
+    let (link, onlink) = (None, false);
+    ocicat_dataplane::state::Route {
+        hops: vec![Hop::Via {
+            gateway,
+            link,
+            onlink,
+        }],
+        source: None,
     }
 }
 

@@ -1,17 +1,15 @@
-//! What an agent does before it begins: its own Node object, and what its predecessor left in the kernel.
+//! Where an agent stands: the node's addresses and links, and who its speaker is. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use ocicat_dataplane::interfaces::Interface;
-use ocicat_datastore::model::{BgpConfiguration, Node, NodeAddress, NodeBgp};
-use ocicat_datastore::{Metadata, Store, StoreError};
 
 use crate::config::BgpConfig;
 use crate::detect::{self, DetectError, Method};
 use crate::network::Uplink;
-use crate::peers::{DEFAULT_AS, DEFAULT_PORT};
+use crate::peers::{BgpNode, BgpSettings};
+use crate::speaker::Identity;
 
 /// The node's own address and the link that it is on.
 #[derive(Clone, Debug)]
@@ -24,7 +22,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn addresses(&self) -> impl Iterator<Item = IpNetwork> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpNetwork> {
         let second = self.second.as_ref().map(|(address, _)| *address);
         [self.address].into_iter().chain(second)
     }
@@ -36,59 +34,55 @@ impl Place {
     }
 }
 
-/// What the speaker needs before the first session.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BgpSettings {
-    pub(crate) as_number: u32,
-    pub(crate) router_id: Ipv4Addr,
-    pub(crate) listen: SocketAddr,
-    pub(crate) local: IpAddr,
-    /// The next hop of IPv6 routes on sessions between IPv4 addresses.
-    pub(crate) next_hop_v6: Option<Ipv6Addr>,
-}
-
-/// Reads them: the node's AS, else the cluster's; the configured port, else the cluster's.
-pub(crate) async fn bgp(
-    store: &Store,
+/// Who the node's speaker is: the node's AS, else the cluster's; the configured port, else the cluster's. The second
+/// part is what is wrong with the node's settings.
+pub(crate) fn identity(
     name: &str,
-    place: &Place,
+    addresses: Vec<IpAddr>,
     config: &BgpConfig,
-) -> Result<BgpSettings, StoreError> {
-    let own = store
-        .get::<BgpConfiguration>(format!("node.{name}").as_str())
-        .await?;
-    let cluster = match own {
-        Some(own) => Some(own),
-        None => store.get::<BgpConfiguration>("default").await?,
+    node: Option<&BgpNode>,
+    settings: &BgpSettings,
+) -> (Identity, Option<String>) {
+    let four = addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    // Without an IPv4 address any number that no other node has (RFC 6286).
+    let router_id = config.router_id.or(four).unwrap_or_else(|| hashed_id(name));
+    let any = |address: &IpAddr| match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    let spec = cluster.map(|one| one.value.spec).unwrap_or_default();
-    let node = store
-        .get::<Node>(name)
-        .await?
-        .and_then(|node| node.value.spec.bgp);
-    let as_number = node.and_then(|bgp| bgp.as_number).or(spec.as_number);
-    let local = place.address.ip();
-    let router_id = config.router_id.unwrap_or(match local {
-        IpAddr::V4(v4) => v4,
-        // Any number that no other node has (RFC 6286).
-        IpAddr::V6(_) => hashed_id(name),
+    let listen = match config.listen {
+        Some(listen) => vec![listen],
+        None => addresses
+            .iter()
+            // What listens at [::] hears IPv6 alone.
+            .map(|address| {
+                if settings.bind_to_node {
+                    *address
+                } else {
+                    any(address)
+                }
+            })
+            .map(|address| SocketAddr::new(address, settings.port))
+            .collect(),
+    };
+    let reflector = node.and_then(|node| node.reflector.as_ref());
+    let cluster = reflector.map(|id| id.parse::<Ipv4Addr>());
+    let problem = cluster.as_ref().and_then(|id| id.as_ref().err()).map(|_| {
+        format!("Node {name}: spec.bgp.routeReflectorClusterID: expected four numbers such as 244.0.0.1; the router id is used")
     });
-    let port = spec.listen_port.unwrap_or(DEFAULT_PORT);
-    let listen = config.listen.unwrap_or_else(|| match local {
-        IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
-        IpAddr::V6(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
-    });
-    let next_hop_v6 = place.addresses().find_map(|address| match address.ip() {
-        IpAddr::V6(v6) => Some(v6),
-        IpAddr::V4(_) => None,
-    });
-    Ok(BgpSettings {
-        as_number: as_number.map_or(DEFAULT_AS, |number| number.0),
+    let identity = Identity {
+        as_number: node
+            .and_then(|node| node.as_number)
+            .unwrap_or(settings.as_number),
         router_id,
+        cluster_id: cluster.and_then(Result::ok),
         listen,
-        local,
-        next_hop_v6,
-    })
+        addresses,
+    };
+    (identity, problem)
 }
 
 /// A router id for a node without an IPv4 address: the first bytes of the SHA-1 of its name, outside of 0.0.0.0/8.
@@ -138,88 +132,64 @@ fn uplink(
     })
 }
 
-/// Writes the node's address into its Node object, which is made when it is missing. Labels and everything else that
-/// is there stay. Tries until the datastore answers.
-pub(crate) async fn ensure_node(
-    store: &Store,
-    name: &str,
-    place: &Place,
-) -> Result<(), StoreError> {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        match try_ensure_node(store, name, place).await {
-            Err(error) if error.is_transient() || error.is_conflict() => {
-                tracing::warn!(%error, "the Node object could not be written; tried again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(10));
-            }
-            done => return done,
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn try_ensure_node(store: &Store, name: &str, place: &Place) -> Result<(), StoreError> {
-    for address in place.addresses() {
-        refuse_duplicate(store, name, address.ip()).await?;
-    }
-    let Some(mut node) = store.get::<Node>(name).await? else {
-        let mut node = Node {
-            metadata: Metadata {
-                name: name.to_owned(),
-                ..Metadata::default()
-            },
-            ..Node::default()
+    fn listens(config: &BgpConfig, bind_to_node: bool, addresses: &[&str]) -> Vec<String> {
+        let addresses = addresses.iter().map(|one| one.parse().unwrap()).collect();
+        let settings = BgpSettings {
+            bind_to_node,
+            ..BgpSettings::default()
         };
-        state_addresses(&mut node, place);
-        store.create(node).await?;
-        return Ok(());
-    };
-    let before = node.spec.clone();
-    state_addresses(&mut node.value, place);
-    if node.spec != before {
-        store.update(node).await?;
+        let (identity, _) = identity("a", addresses, config, None, &settings);
+        identity.listen.iter().map(ToString::to_string).collect()
     }
-    Ok(())
-}
 
-/// What is there is no reason to write: an address of a family that this node has none of is taken away.
-fn state_addresses(node: &mut Node, place: &Place) {
-    let of = |ipv4: bool| {
-        let mut addresses = place.addresses();
-        let found = addresses.find(|address| address.is_ipv4() == ipv4);
-        found.map(|address| address.to_string())
-    };
-    let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
-    (bgp.ipv4_address, bgp.ipv6_address) = (of(true), of(false));
-    let stated = place.addresses().map(|address| NodeAddress {
-        address: address.to_string(),
-        r#type: Some("CalicoNodeIP".to_owned()),
-    });
-    node.spec.addresses = stated.collect();
-}
-
-/// Two nodes with one address would steal each other's sessions and packets.
-async fn refuse_duplicate(store: &Store, name: &str, address: IpAddr) -> Result<(), StoreError> {
-    for other in &store.list::<Node>().await? {
-        let bgp = other.spec.bgp.as_ref();
-        let (field, stated) = if address.is_ipv4() {
-            let stated = bgp.and_then(|bgp| bgp.ipv4_address.as_ref());
-            ("spec.bgp.ipv4Address", stated)
-        } else {
-            let stated = bgp.and_then(|bgp| bgp.ipv6_address.as_ref());
-            ("spec.bgp.ipv6Address", stated)
+    #[test]
+    fn where_the_speaker_listens() {
+        let config = BgpConfig::default();
+        let both = ["10.0.0.1", "fd00::1"];
+        assert_eq!(listens(&config, false, &both), ["0.0.0.0:179", "[::]:179"]);
+        assert_eq!(
+            listens(&config, true, &both),
+            ["10.0.0.1:179", "[fd00::1]:179"]
+        );
+        assert_eq!(listens(&config, false, &["fd00::1"]), ["[::]:179"]);
+        let stated = BgpConfig {
+            listen: "10.0.0.1:1179".parse().ok(),
+            router_id: None,
         };
-        let stated: Option<IpNetwork> = stated.and_then(|text| text.parse().ok());
-        if other.metadata.name != name && stated.is_some_and(|stated| stated.ip() == address) {
-            return Err(StoreError::Invalid {
-                key: None,
-                field: field.to_owned(),
-                reason: format!(
-                    "{address} is the address of Node {} already; delete that object if the node is gone, or set [node] address-detection",
-                    other.metadata.name
-                ),
-            });
-        }
+        assert_eq!(listens(&stated, true, &both), ["10.0.0.1:1179"]);
     }
-    Ok(())
+
+    #[test]
+    fn who_the_speaker_is() {
+        let node = BgpNode {
+            as_number: Some(65_000),
+            reflector: Some("244.0.0.1".to_owned()),
+            ..BgpNode::default()
+        };
+        let settings = BgpSettings::default();
+        let config = BgpConfig::default();
+        let of = |addresses: &[IpAddr], node: &BgpNode| {
+            identity("a", addresses.to_vec(), &config, Some(node), &settings)
+        };
+        let (found, problem) = of(&[IpAddr::from([10, 0, 0, 1])], &node);
+        assert_eq!((found.as_number, problem), (65_000, None));
+        assert_eq!(found.router_id, Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(found.cluster_id, Some(Ipv4Addr::new(244, 0, 0, 1)));
+        let (six, _) = of(&["fd00::1".parse().unwrap()], &node);
+        assert_eq!(six.router_id, hashed_id("a"));
+        let bad = BgpNode {
+            reflector: Some("one".to_owned()),
+            ..BgpNode::default()
+        };
+        let (found, problem) = of(&[], &bad);
+        assert_eq!(
+            (found.cluster_id, found.as_number),
+            (None, crate::peers::DEFAULT_AS)
+        );
+        assert!(problem.unwrap().contains("routeReflectorClusterID"));
+    }
 }

@@ -3,28 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
+use ocicat_bgp::filter::RuleSet;
 use ocicat_dataplane::Prefix;
-use ocicat_dataplane::hop::{Encapsulation, When};
-use ocicat_dataplane::names;
-use ocicat_dataplane::state::{LinkName, MacAddr};
+use ocicat_dataplane::state::LinkName;
 use ocicat_datastore::model::{
-    BgpConfiguration, BgpPeer, BlockAffinity, FelixConfiguration, IpPool, IpamBlock, Kind, Node,
-    Profile, WorkloadEndpoint,
+    BgpConfiguration, BgpPeer, BlockAffinity, FelixConfiguration, Kind, Node, Profile,
 };
 use ocicat_datastore::{Key, Object, StoreError};
 
 use crate::network::{NodeView, PoolView};
-use crate::peers::BgpNode;
+use crate::peers::{BgpNode, BgpSettings, LocalWorkload};
+use crate::services::{EXCLUDED, Services};
+
+mod read;
 
 /// The kinds that the agent follows.
-pub const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 16] = [
     Kind::Node,
     Kind::IpPool,
     Kind::BlockAffinity,
     Kind::IpamBlock,
     Kind::BgpConfiguration,
     Kind::BgpPeer,
+    Kind::BgpFilter,
     Kind::FelixConfiguration,
     Kind::Profile,
     Kind::Tier,
@@ -35,6 +36,9 @@ pub const KINDS: [Kind; 15] = [
     Kind::WorkloadEndpoint,
     Kind::HostEndpoint,
 ];
+
+/// The kinds that the agent follows as well where addresses of services are to be announced.
+pub const SERVICE_KINDS: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 
 /// Which parts of the desired state a change concerns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +62,13 @@ impl Touched {
         peers: true,
         originations: false,
     };
+    const ORIGINATIONS: Self = Self {
+        network: false,
+        peers: false,
+        originations: true,
+    };
+    /// Pods of this node can be BGP peers.
+    const PODS: Self = Self::ALL;
     const ALL: Self = Self {
         network: true,
         peers: true,
@@ -72,12 +83,25 @@ impl Touched {
     }
 }
 
+/// A pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPod {
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The node's end of its link.
+    pub link: LinkName,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// What the agent knows.
 #[derive(Debug, Default)]
 pub struct World {
     own: String,
     /// Nodes, as routes see them.
     pub nodes: BTreeMap<String, NodeView>,
+    /// Whose an address is.
+    node_addresses: BTreeMap<IpAddr, String>,
     /// Nodes, as BGP sees them.
     pub bgp_nodes: BTreeMap<String, BgpNode>,
     /// Pools by name.
@@ -90,14 +114,22 @@ pub struct World {
     borrowed: BTreeMap<String, Vec<(IpAddr, String)>>,
     /// Affinities by object name, to know what a deletion takes away.
     affinities: BTreeMap<String, (Prefix, String)>,
-    /// Pods of this node: their addresses and links, by namespace and name of the endpoint.
-    pods: BTreeMap<(String, String), (Vec<IpAddr>, LinkName)>,
+    /// Pods of this node, by namespace and name of the endpoint.
+    pub local_pods: BTreeMap<(String, String), LocalPod>,
     /// Annotations of namespaces, kept on their profiles.
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// BGP settings: `default` and `node.<name>`.
     bgp_configurations: BTreeMap<String, BgpConfiguration>,
+    /// What they say together for this node.
+    pub bgp: BgpSettings,
+    /// What is wrong with them.
+    pub bgp_problems: Vec<String>,
     /// BGP peers by name.
     pub bgp_peers: BTreeMap<String, BgpPeer>,
+    /// BGPFilters by name.
+    pub bgp_filters: BTreeMap<String, RuleSet>,
+    /// Services, where they are followed.
+    services: Services,
     /// Felix's parameters: `default` and `node.<name>`.
     felix: BTreeMap<String, FelixConfiguration>,
 }
@@ -121,15 +153,16 @@ impl World {
         Ok(match object.kind {
             Kind::Node => self.put_node(&name, &object.decode()?),
             Kind::IpPool => {
-                let view = pool_view(object, &object.decode()?)?;
+                let view = read::pool_view(object, &object.decode()?)?;
                 changed(
                     self.pools.insert(name, view.clone()).as_ref() != Some(&view),
-                    Touched::NETWORK,
+                    // What is announced to whom depends on pools.
+                    Touched::ALL,
                 )
             }
             Kind::BlockAffinity => self.put_affinity(object, &object.decode()?)?,
             Kind::IpamBlock => {
-                let list = borrowed(object, &object.decode()?)?;
+                let list = read::borrowed(object, &object.decode()?)?;
                 let old = if list.is_empty() {
                     self.borrowed.remove(&name).unwrap_or_default()
                 } else {
@@ -139,8 +172,21 @@ impl World {
             }
             Kind::BgpConfiguration => {
                 self.bgp_configurations.insert(name, object.decode()?);
-                Touched::PEERS
+                self.read_bgp()
             }
+            Kind::BgpFilter => {
+                let rules = read::rules(object)?;
+                let before = self.bgp_filters.insert(name, rules.clone());
+                changed(before != Some(rules), Touched::PEERS)
+            }
+            Kind::Service => changed(
+                self.services.put_service(&object.decode()?),
+                Touched::ORIGINATIONS,
+            ),
+            Kind::EndpointSlice => changed(
+                self.services.put_slice(&self.own, &object.decode()?),
+                Touched::ORIGINATIONS,
+            ),
             Kind::BgpPeer => {
                 self.bgp_peers.insert(name, object.decode()?);
                 Touched::PEERS
@@ -157,7 +203,7 @@ impl World {
                 }
                 Touched::default()
             }
-            Kind::WorkloadEndpoint => self.put_endpoint(object, &object.decode()?)?,
+            Kind::WorkloadEndpoint => self.put_endpoint(object)?,
             _ => Touched::default(),
         })
     }
@@ -168,14 +214,24 @@ impl World {
         match key.kind {
             Kind::Node => {
                 self.bgp_nodes.remove(name);
+                self.forget_addresses(name);
                 changed(self.nodes.remove(name).is_some(), Touched::ALL)
             }
-            Kind::IpPool => changed(self.pools.remove(name).is_some(), Touched::NETWORK),
+            Kind::IpPool => changed(self.pools.remove(name).is_some(), Touched::ALL),
             Kind::BlockAffinity => changed(self.remove_affinity(name), Touched::NETWORK),
             Kind::IpamBlock => changed(self.borrowed.remove(name).is_some(), Touched::NETWORK),
-            Kind::BgpConfiguration => changed(
-                self.bgp_configurations.remove(name).is_some(),
-                Touched::PEERS,
+            Kind::BgpConfiguration => {
+                self.bgp_configurations.remove(name);
+                self.read_bgp()
+            }
+            Kind::BgpFilter => changed(self.bgp_filters.remove(name).is_some(), Touched::PEERS),
+            Kind::Service => changed(
+                self.services.remove_service(&full_name(key)),
+                Touched::ORIGINATIONS,
+            ),
+            Kind::EndpointSlice => changed(
+                self.services.remove_slice(&full_name(key)),
+                Touched::ORIGINATIONS,
             ),
             Kind::BgpPeer => changed(self.bgp_peers.remove(name).is_some(), Touched::PEERS),
             Kind::FelixConfiguration => {
@@ -187,10 +243,10 @@ impl World {
                 }
                 Touched::default()
             }
-            Kind::WorkloadEndpoint => {
-                let key = (key.namespace.clone().unwrap_or_default(), name.to_owned());
-                changed(self.pods.remove(&key).is_some(), Touched::NETWORK)
-            }
+            Kind::WorkloadEndpoint => changed(
+                self.local_pods.remove(&full_name(key)).is_some(),
+                Touched::PODS,
+            ),
             _ => Touched::default(),
         }
     }
@@ -220,15 +276,27 @@ impl World {
     /// The addresses of this node's pods, and their links.
     #[must_use]
     pub fn pods(&self) -> BTreeMap<IpAddr, LinkName> {
-        let pods = self.pods.values();
-        pods.flat_map(|(addresses, link)| addresses.iter().map(|address| (*address, link.clone())))
+        let pods = self.local_pods.values();
+        pods.flat_map(|pod| pod.addresses.iter().map(|one| (*one, pod.link.clone())))
             .collect()
+    }
+
+    /// The pods of this node, as BGP sees them.
+    #[must_use]
+    pub fn workloads(&self) -> Vec<LocalWorkload> {
+        let pods = self.local_pods.iter();
+        pods.map(|((namespace, name), pod)| LocalWorkload {
+            name: format!("{namespace}/{name}"),
+            addresses: pod.addresses.clone(),
+            labels: pod.labels.clone(),
+        })
+        .collect()
     }
 
     /// How many pods this node has.
     #[must_use]
     pub fn pod_count(&self) -> usize {
-        self.pods.len()
+        self.local_pods.len()
     }
 
     /// The annotations of namespaces.
@@ -237,11 +305,35 @@ impl World {
         &self.namespaces
     }
 
-    /// The BGP settings that hold for this node.
+    /// The addresses of services that this node announces.
     #[must_use]
-    pub fn bgp_configuration(&self) -> Option<&BgpConfiguration> {
+    pub fn services(&self) -> BTreeSet<Prefix> {
+        let labels = self.bgp_nodes.get(&self.own).map(|node| &node.labels);
+        if labels.is_some_and(|labels| labels.contains_key(EXCLUDED)) {
+            return BTreeSet::new();
+        }
+        self.services.announced(&self.bgp.services)
+    }
+
+    /// Whether an address is another node's.
+    #[must_use]
+    pub fn is_node(&self, address: IpAddr) -> bool {
+        self.node_of(address).is_some()
+    }
+
+    /// The node that has an address.
+    #[must_use]
+    pub fn node_of(&self, address: IpAddr) -> Option<&str> {
+        self.node_addresses.get(&address).map(String::as_str)
+    }
+
+    fn read_bgp(&mut self) -> Touched {
         let own = self.bgp_configurations.get(&format!("node.{}", self.own));
-        own.or_else(|| self.bgp_configurations.get("default"))
+        let cluster = self.bgp_configurations.get("default");
+        let (settings, problems) = BgpSettings::read(cluster, own);
+        self.bgp_problems = problems;
+        let before = std::mem::replace(&mut self.bgp, settings);
+        changed(before != self.bgp, Touched::ALL)
     }
 
     /// A parameter of Felix from the datastore: the node's own object wins over the cluster's.
@@ -259,41 +351,7 @@ impl World {
     }
 
     fn put_node(&mut self, name: &str, node: &Node) -> Touched {
-        let bgp = node.spec.bgp.clone().unwrap_or_default();
-        let addresses: Vec<IpNetwork> = [&bgp.ipv4_address, &bgp.ipv6_address]
-            .into_iter()
-            .flatten()
-            .filter_map(|text| text.parse().ok())
-            .collect();
-        let spec = &node.spec;
-        let vtep = vtep(
-            spec.ipv4_vxlan_tunnel_addr.as_deref(),
-            spec.vxlan_tunnel_mac_addr.as_deref(),
-            || names::vtep_mac(name),
-        );
-        let vtep_v6 = self::vtep(
-            spec.ipv6_vxlan_tunnel_addr.as_deref(),
-            spec.vxlan_tunnel_mac_addr_v6.as_deref(),
-            || names::vtep_mac_v6(name),
-        );
-        let ipip = bgp.ipv4_ipip_tunnel_addr.as_deref().and_then(bare);
-        let speaker = BgpNode {
-            address: node
-                .spec
-                .bgp
-                .as_ref()
-                .and_then(|_| addresses.first())
-                .map(IpNetwork::ip),
-            as_number: bgp.as_number.map(|number| number.0),
-            labels: node.metadata.labels.clone(),
-            reflector: bgp.route_reflector_cluster_id,
-        };
-        let view = NodeView {
-            addresses,
-            vtep,
-            vtep_v6,
-            ipip,
-        };
+        let (view, speaker) = read::node(name, node);
         let mut touched = Touched::default();
         if self.bgp_nodes.get(name) != Some(&speaker) {
             touched.add(Touched::PEERS);
@@ -301,9 +359,19 @@ impl World {
         }
         if self.nodes.get(name) != Some(&view) {
             touched.add(Touched::NETWORK);
+            self.forget_addresses(name);
+            let addresses = view.addresses.iter().map(ipnetwork::IpNetwork::ip);
+            self.node_addresses
+                .extend(addresses.map(|address| (address, name.to_owned())));
             self.nodes.insert(name.to_owned(), view);
         }
         touched
+    }
+
+    fn forget_addresses(&mut self, name: &str) {
+        if self.nodes.contains_key(name) {
+            self.node_addresses.retain(|_, node| node != name);
+        }
     }
 
     /// Only a confirmed affinity is ownership: a pending one must never make a route.
@@ -312,15 +380,9 @@ impl World {
         object: &Object,
         affinity: &BlockAffinity,
     ) -> Result<Touched, StoreError> {
-        let spec = &affinity.spec;
-        let confirmed = (spec.state.is_empty() || spec.state == "confirmed") && !spec.deleted;
-        let host = spec
-            .r#type
-            .as_deref()
-            .is_none_or(|kind| kind.is_empty() || kind == "host");
-        let range = prefix(object, "spec.cidr", &spec.cidr)?;
+        let claim = read::claim(object, affinity)?;
         let old = self.affinities.get(&object.name).cloned();
-        let new = (confirmed && host).then(|| (range, spec.node.clone()));
+        let new = claim;
         if old == new {
             return Ok(Touched::default());
         }
@@ -348,129 +410,23 @@ impl World {
         true
     }
 
-    fn put_endpoint(
-        &mut self,
-        object: &Object,
-        endpoint: &WorkloadEndpoint,
-    ) -> Result<Touched, StoreError> {
-        let key = (
-            object.namespace.clone().unwrap_or_default(),
-            object.name.clone(),
-        );
-        if endpoint.spec.node != self.own {
-            return Ok(changed(self.pods.remove(&key).is_some(), Touched::NETWORK));
+    /// Endpoints of other nodes are policy's business alone, and there are many: they are not even decoded here.
+    fn put_endpoint(&mut self, object: &Object) -> Result<Touched, StoreError> {
+        let key = full_name(&object.key());
+        if object.value["spec"]["node"].as_str() != Some(&self.own) {
+            let gone = self.local_pods.remove(&key).is_some();
+            return Ok(changed(gone, Touched::PODS));
         }
-        let link = endpoint.spec.interface_name.clone().unwrap_or_default();
-        let link =
-            LinkName::new(link).map_err(|error| malformed(object, "spec.interfaceName", error))?;
-        let addresses: Result<Vec<IpAddr>, _> = endpoint
-            .spec
-            .ip_networks
-            .iter()
-            .map(|text| {
-                let network: Result<IpNetwork, _> = text.parse();
-                network
-                    .map(|network| network.ip())
-                    .map_err(|error| malformed(object, "spec.ipNetworks", error))
-            })
-            .collect();
-        let pod = (addresses?, link);
-        Ok(changed(
-            self.pods.insert(key, pod.clone()).as_ref() != Some(&pod),
-            Touched::NETWORK,
-        ))
+        let pod = read::pod(object, &object.decode()?)?;
+        let before = self.local_pods.insert(key, pod.clone());
+        Ok(changed(before.as_ref() != Some(&pod), Touched::PODS))
     }
 }
 
-/// An address without the prefix length that may stand behind it.
-fn bare(text: &str) -> Option<IpAddr> {
-    text.split('/').next()?.parse().ok()
-}
-
-/// A node's VXLAN device, as its Node object describes it.
-fn vtep(
-    address: Option<&str>,
-    mac: Option<&str>,
-    derived: impl FnOnce() -> MacAddr,
-) -> Option<(IpAddr, MacAddr)> {
-    let address = address.and_then(bare)?;
-    let mac = mac.and_then(|mac| mac.parse().ok());
-    Some((address, mac.unwrap_or_else(derived)))
+fn full_name(key: &Key) -> (String, String) {
+    (key.namespace.clone().unwrap_or_default(), key.name.clone())
 }
 
 fn changed(changed: bool, touched: Touched) -> Touched {
     if changed { touched } else { Touched::default() }
-}
-
-fn malformed(object: &Object, field: &str, reason: impl ToString) -> StoreError {
-    StoreError::Malformed {
-        key: object.key(),
-        field: field.to_owned(),
-        reason: reason.to_string(),
-    }
-}
-
-fn prefix(object: &Object, field: &str, text: &str) -> Result<Prefix, StoreError> {
-    text.parse()
-        .map_err(|error| malformed(object, field, error))
-}
-
-fn pool_view(object: &Object, pool: &IpPool) -> Result<PoolView, StoreError> {
-    let when = |field: &str, mode: &Option<String>| match mode.as_deref() {
-        None | Some("" | "Never") => Ok(When::Never),
-        Some("Always") => Ok(When::Always),
-        Some("CrossSubnet") => Ok(When::CrossSubnet),
-        Some(other) => Err(malformed(
-            object,
-            field,
-            format!("{other:?} is not Never, Always or CrossSubnet"),
-        )),
-    };
-    Ok(PoolView {
-        range: prefix(object, "spec.cidr", &pool.spec.cidr)?,
-        encapsulation: Encapsulation {
-            ipip: when("spec.ipipMode", &pool.spec.ipip_mode)?,
-            vxlan: when("spec.vxlanMode", &pool.spec.vxlan_mode)?,
-        },
-        nat_outgoing: pool.spec.nat_outgoing,
-        disabled: pool.spec.disabled,
-        export: !pool.spec.disable_bgp_export,
-    })
-}
-
-/// Addresses of a block that are in use on another node than the block belongs to.
-fn borrowed(object: &Object, block: &IpamBlock) -> Result<Vec<(IpAddr, String)>, StoreError> {
-    let spec = &block.spec;
-    let range = prefix(object, "spec.cidr", &spec.cidr)?;
-    let owner = spec
-        .affinity
-        .as_deref()
-        .and_then(|affinity| affinity.strip_prefix("host:"));
-    let mut found = Vec::new();
-    for (ordinal, index) in spec.allocations.iter().enumerate() {
-        let Some(attribute) = index.and_then(|index| spec.attributes.get(index as usize)) else {
-            continue;
-        };
-        let Some(node) = attribute.secondary.get("node") else {
-            continue;
-        };
-        if owner != Some(node.as_str())
-            && attribute.released_at.is_none()
-            && let Some(address) = nth(range.address(), ordinal)
-        {
-            found.push((address, node.clone()));
-        }
-    }
-    Ok(found)
-}
-
-fn nth(first: IpAddr, ordinal: usize) -> Option<IpAddr> {
-    match first {
-        IpAddr::V4(v4) => u32::from(v4)
-            .checked_add(u32::try_from(ordinal).ok()?)
-            .map(|sum| IpAddr::V4(sum.into())),
-        IpAddr::V6(v6) => u128::from(v6)
-            .checked_add(ordinal as u128)
-            .map(|sum| IpAddr::V6(sum.into())),
-    }
 }

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use ocicat_dataplane::mtu;
 use ocicat_datastore::model::Kind;
 
+use serde_json::Value;
+
 use super::Core;
-use crate::control::Status;
+use crate::control::{Question, Status};
 use crate::facts::Facts;
 use crate::network::Tunnels;
+use crate::speaker::Speaker;
 
 impl Core {
     pub(super) fn answer_waits(&mut self) {
-        let generation = self.desired.borrow().generation;
+        let generation = self.ports.desired.borrow().generation;
         let generation = (generation > 0 && self.in_sync()).then_some(generation);
         self.waits.answer(&self.seen, generation, self.applied);
     }
 
     pub(super) fn tell_facts(&self) {
         let facts = Facts {
-            ready: self.applied > 0,
+            ready: self.is_ready(),
             reasons: self.reasons(),
             limited: self.broken.clone(),
             source_spoofing: self
@@ -29,7 +32,7 @@ impl Core {
             tunnel_pools: self.in_sync().then(|| self.tunnel_pools()),
             namespaces: self.world.all_namespaces().clone(),
         };
-        self.facts.send_if_modified(|old| {
+        self.ports.facts.send_if_modified(|old| {
             let changed = **old != facts;
             if changed {
                 *old = Arc::new(facts);
@@ -43,7 +46,7 @@ impl Core {
         Status {
             node: self.fixed.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: self.applied > 0,
+            ready: self.is_ready(),
             reasons: self.reasons(),
             peers: Vec::new(),
             blocks: self
@@ -59,6 +62,33 @@ impl Core {
         }
     }
 
+    /// Whether the first state that follows from everything is in the kernel.
+    pub(super) fn is_ready(&self) -> bool {
+        self.whole.is_some_and(|whole| whole <= self.applied)
+    }
+
+    /// Answers a question of the control server.
+    pub(super) async fn question(&mut self, question: Question, speaker: &Speaker) {
+        match question {
+            Question::Wait {
+                objects,
+                limit,
+                answer,
+            } => {
+                self.waits.add(objects, limit, answer);
+                self.answer_waits();
+            }
+            Question::Status(answer) => {
+                let mut status = self.status();
+                status.peers = speaker.peers().await;
+                let _ = answer.send(status);
+            }
+            Question::Routes(answer) => {
+                let _ = answer.send(Value::Array(speaker.routes().await));
+            }
+        }
+    }
+
     fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if !self.in_sync() {
@@ -67,13 +97,37 @@ impl Core {
                 .filter(|kind| !self.listed.contains(kind))
                 .map(|kind: &Kind| kind.name())
                 .collect();
-            reasons.push(format!(
-                "not in sync with the datastore: {} not listed yet",
-                missing.join(", ")
-            ));
-        } else if self.applied == 0 {
+            if !missing.is_empty() {
+                let missing = missing.join(", ");
+                reasons.push(format!(
+                    "not in sync with the datastore: {missing} not listed yet"
+                ));
+            }
+            if !self.registration.done {
+                reasons.push("this node's address is not in the datastore yet".to_owned());
+            }
+            if self.restore.in_force() {
+                reasons.push(
+                    "lives by its snapshot of the datastore: nothing is removed, no pod is added"
+                        .to_owned(),
+                );
+            }
+        } else if !self.is_ready() {
             reasons.push("the first state is not in the kernel yet".to_owned());
         }
+        if let Some((kind, error)) = self.disconnected.iter().next() {
+            let others = self.disconnected.len() - 1;
+            let more = if others > 0 {
+                format!(" and {others} more kinds")
+            } else {
+                String::new()
+            };
+            reasons.push(format!(
+                "the datastore does not answer ({kind}{more}): {error}"
+            ));
+        }
+        reasons.extend(self.registration.problem.clone());
+        reasons.extend(self.astray.iter().cloned());
         reasons.extend(self.notes.iter().chain(&self.peer_problems).cloned());
         reasons.extend(self.problems.values().cloned());
         reasons.extend(self.graph.problems().map(ToString::to_string));

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
 use ocicat_dataplane::state::Hop;
-use ocicat_datastore::{Event as StoreEvent, Follow};
+use ocicat_datastore::{Event as StoreEvent, Follow, Store, follow};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{Applied, Core, Questions};
-use crate::control::Question;
-use crate::speaker::{Speaker, SpeakerEvent};
+use crate::register::Registration;
+use crate::secrets::Secrets;
+use crate::speaker::{Speaker, SpeakerError, SpeakerEvent};
+use crate::world::SERVICE_KINDS;
 
 /// How often next hops that are no neighbours are looked up again, beside at every change.
 const RESOLVE: Duration = Duration::from_secs(10);
@@ -30,50 +33,116 @@ pub(crate) struct Channels {
     pub(crate) speaker: Speaker,
     /// Looks up how the kernel reaches an address.
     pub(crate) resolve: fn(IpAddr) -> Option<Hop>,
+    /// Whether the datastore has this node's address.
+    pub(crate) registration: watch::Receiver<Registration>,
+    /// Passwords.
+    pub(crate) secrets: watch::Receiver<Arc<Secrets>>,
+    pub(crate) store: Store,
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
+/// When the core looks at the clock.
+struct Timers {
+    resolve: Instant,
+    /// When the routes of a predecessor are let go; none before the speaker has begun, and none after.
+    release: Option<Instant>,
+}
+
+impl Timers {
+    fn new() -> Self {
+        Self {
+            resolve: Instant::now(),
+            release: None,
+        }
+    }
+
+    fn next(&self, core: Instant, restore: Option<Instant>) -> Instant {
+        let others = [self.release, restore].into_iter().flatten();
+        others.fold(core.min(self.resolve), Instant::min)
+    }
+}
+
+/// The next event, if anything is followed.
+async fn next_of(follow: &mut Option<Follow>) -> StoreEvent {
+    match follow {
+        Some(follow) => follow.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Core {
-    /// Runs until `shutdown` says so; returns the speaker, which the caller stops.
-    pub(crate) async fn run(mut self, mut channels: Channels) -> Speaker {
-        let mut resolve_at = Instant::now();
-        let mut release_at = Some(Instant::now() + ADOPTION);
-        let mut announced_complete = false;
+    /// Runs until `shutdown` says so, and closes the sessions in a way that peers keep the routes.
+    ///
+    /// # Errors
+    /// When the speaker cannot listen.
+    pub(crate) async fn run(mut self, mut channels: Channels) -> Result<(), SpeakerError> {
+        let mut timers = Timers::new();
+        let mut services: Option<Follow> = None;
         loop {
-            let deadline = self
-                .deadline()
-                .min(resolve_at)
-                .min(release_at.unwrap_or(resolve_at));
+            let deadline = timers.next(self.deadline(), self.restore.due());
             tokio::select! {
                 biased;
-                _ = channels.shutdown.changed() => return channels.speaker,
+                _ = channels.shutdown.changed() => break,
                 Some(question) = channels.questions.recv() => self.question(question, &channels.speaker).await,
                 Some(applied) = channels.applied.recv() => self.applied(applied),
                 Some(event) = channels.speaker_events.recv() => {
-                    self.speaker_event(event, &mut release_at);
+                    self.speaker_event(event, &mut timers.release);
                     while let Ok(event) = channels.speaker_events.try_recv() {
-                        self.speaker_event(event, &mut release_at);
+                        self.speaker_event(event, &mut timers.release);
                     }
+                }
+                Ok(()) = channels.registration.changed() => {
+                    self.registration = channels.registration.borrow_and_update().clone();
+                }
+                Ok(()) = channels.secrets.changed() => {
+                    self.secrets = Arc::clone(&channels.secrets.borrow_and_update());
+                    self.touched.peers = true;
                 }
                 event = channels.follow.next() => {
                     self.store_event(event);
-                    self.drain(&mut channels.follow);
+                    self.drain_follow(&mut channels.follow);
                 }
+                event = next_of(&mut services) => self.store_event(event),
                 () = tokio::time::sleep_until(deadline) => {}
             }
-            if release_at.is_some_and(|at| at <= Instant::now()) {
-                release_at = None;
-                self.release_adopted();
+            self.turn(&mut channels, &mut timers).await?;
+            if services.is_none() && !self.world.bgp.services.is_empty() {
+                services = Some(follow(&channels.store, SERVICE_KINDS));
             }
-            self.advance();
-            let due = resolve_at <= Instant::now();
-            if due || self.has_new_hops() {
-                self.resolve(channels.resolve);
-                resolve_at = Instant::now() + RESOLVE;
-                self.advance();
-            }
-            self.steer(&channels.speaker, &mut announced_complete).await;
         }
+        self.publish_snapshot();
+        channels.speaker.stop().await;
+        Ok(())
+    }
+
+    /// What follows from what has just been taken in.
+    async fn turn(
+        &mut self,
+        channels: &mut Channels,
+        timers: &mut Timers,
+    ) -> Result<(), SpeakerError> {
+        let now = Instant::now();
+        if timers.release.is_some_and(|at| at <= now) {
+            timers.release = None;
+            self.release_adopted();
+        }
+        if self.restore.is_due(now) {
+            self.restore_from_disk();
+        }
+        self.advance();
+        if timers.resolve <= now || self.has_new_hops() {
+            self.resolve(channels.resolve);
+            timers.resolve = now + RESOLVE;
+            self.advance();
+        }
+        let began = channels.speaker.identity().is_some();
+        self.steer(&mut channels.speaker).await?;
+        if !began && channels.speaker.identity().is_some() {
+            timers.release = Some(now + ADOPTION);
+            self.advance();
+        }
+        self.publish_snapshot_when_due();
+        Ok(())
     }
 
     fn store_event(&mut self, event: StoreEvent) {
@@ -84,13 +153,14 @@ impl Core {
             StoreEvent::Progress { kind, revision } => self.saw(kind, revision),
             StoreEvent::Disconnected { kind, error } => {
                 tracing::warn!(%kind, %error, "the datastore does not answer; everything stays as it is");
+                self.disconnected.insert(kind, error.to_string());
             }
             _ => {}
         }
     }
 
     /// Takes in what is there already, so that a hundred changes make one state.
-    fn drain(&mut self, follow: &mut Follow) {
+    fn drain_follow(&mut self, follow: &mut Follow) {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         for _ in 0..BATCH {
             match std::pin::Pin::new(&mut *follow).poll_next(&mut context) {
@@ -102,14 +172,14 @@ impl Core {
 
     fn speaker_event(&mut self, event: SpeakerEvent, release_at: &mut Option<Instant>) {
         match event {
-            SpeakerEvent::Best {
-                prefix,
-                hops,
-                external,
-            } => self.learn(prefix, hops, external),
-            SpeakerEvent::Up { peer } => self.events.publish("peer-up", &[("peer", &peer)]),
+            SpeakerEvent::Best { prefix, hops, peer } => {
+                let external = peer.is_some_and(|peer| !self.world.is_node(peer));
+                self.learn(prefix, hops, external);
+            }
+            SpeakerEvent::Up { peer } => self.ports.events.publish("peer-up", &[("peer", &peer)]),
             SpeakerEvent::Down { peer, reason } => {
-                self.events
+                self.ports
+                    .events
                     .publish("peer-down", &[("peer", &peer), ("reason", &reason)]);
             }
             // A moment more for what is still in the channel behind this.
@@ -134,89 +204,5 @@ impl Core {
             .collect();
         self.unresolved.retain(|hop| found.contains_key(hop));
         self.resolved(found);
-    }
-
-    /// Tells the speaker which sessions and announcements there should be.
-    async fn steer(&mut self, speaker: &Speaker, announced_complete: &mut bool) {
-        if !self.in_sync() {
-            return;
-        }
-        if std::mem::take(&mut self.touched.originations) {
-            let wanted = crate::originate::originations(
-                &self.world.pools,
-                &self.world.own_blocks,
-                &self.world.pods(),
-            );
-            for prefix in wanted.difference(&self.announced) {
-                speaker.originate(*prefix);
-                self.events
-                    .publish("route-announced", &[("prefix", prefix)]);
-            }
-            for prefix in self.announced.difference(&wanted) {
-                speaker.withdraw(*prefix);
-            }
-            self.announced = wanted;
-        }
-        if std::mem::take(&mut self.touched.peers) {
-            let plan = crate::peers::plan(
-                &self.fixed.node,
-                &self.world.bgp_nodes,
-                self.world.bgp_configuration(),
-                &self.world.bgp_peers,
-            );
-            for problem in &plan.problems {
-                tracing::warn!(problem, "a BGP session is left out");
-            }
-            self.peer_problems = plan.problems;
-            self.check_own_as();
-            speaker.set_peers(&self.peers, &plan.wanted).await;
-            self.peers = plan.wanted;
-        }
-        if !std::mem::replace(announced_complete, true) {
-            speaker.originations_complete();
-        }
-    }
-
-    /// The speaker keeps the AS that it was started with; another one needs a restart, which loses no packet.
-    fn check_own_as(&mut self) {
-        let stated = self
-            .world
-            .bgp_nodes
-            .get(&self.fixed.node)
-            .and_then(|node| node.as_number);
-        let cluster = self
-            .world
-            .bgp_configuration()
-            .and_then(|one| one.spec.as_number.as_ref());
-        let wanted = stated
-            .or_else(|| cluster.map(|number| number.0))
-            .unwrap_or(crate::peers::DEFAULT_AS);
-        if wanted != self.fixed.as_number {
-            let running = self.fixed.as_number;
-            self.peer_problems.push(format!(
-                "the node's AS is {wanted} now, the agent runs with {running}: restart it"
-            ));
-        }
-    }
-
-    async fn question(&mut self, question: Question, speaker: &Speaker) {
-        match question {
-            Question::Wait {
-                objects,
-                limit,
-                answer,
-            } => {
-                self.waits.add(objects, limit, answer);
-                self.answer_waits();
-            }
-            Question::Status(answer) => {
-                let mut status = self.status();
-                status.peers = speaker.peers(&self.peers).await;
-                let _ = answer.send(status);
-            }
-            Question::Routes(answer) => {
-                let _ = answer.send(speaker.routes().await);
-            }
-        }
     }
 }

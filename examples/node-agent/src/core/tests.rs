@@ -6,18 +6,28 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::*;
+
+mod origin;
+mod without_store;
 use crate::control::{Waited, Written};
 
 struct Bench {
     core: Core,
     desired: watch::Receiver<Desired>,
     facts: watch::Receiver<Arc<Facts>>,
+    kept: watch::Receiver<Option<Arc<Snapshot>>>,
     revision: u64,
 }
 
 fn bench(adopted: BTreeMap<RouteKey, Route>) -> Bench {
+    restarted(adopted, None)
+}
+
+/// An agent whose predecessor left routes in the kernel and a snapshot on disk.
+fn restarted(adopted: BTreeMap<RouteKey, Route>, snapshot: Option<Snapshot>) -> Bench {
     let (desired, seen) = watch::channel(Desired::default());
     let (facts, told) = watch::channel(Arc::new(Facts::default()));
+    let (snapshots, kept) = watch::channel(None);
     let fixed = Fixed {
         node: "node1".to_owned(),
         uplink: Some(Uplink {
@@ -26,14 +36,29 @@ fn bench(adopted: BTreeMap<RouteKey, Route>) -> Bench {
         }),
         uplink_v6: None,
         felix: BTreeMap::new(),
-        as_number: 64512,
+        addresses: vec!["192.168.10.11".parse().unwrap()],
+        bgp: BgpConfig::default(),
         closed: vec![(Protocol::TCP, 179)],
     };
-    let core = Core::new(fixed, adopted, desired, facts, Events::new("node1"));
+    let ports = Ports {
+        desired,
+        facts,
+        snapshots,
+        secrets: watch::Sender::default(),
+        events: Events::new("node1"),
+    };
+    let core = Core::new(
+        fixed,
+        adopted,
+        Restore::new(snapshot),
+        Drain::default(),
+        ports,
+    );
     Bench {
         core,
         desired: seen,
         facts: told,
+        kept,
         revision: 0,
     }
 }
@@ -52,6 +77,7 @@ impl Bench {
     }
 
     fn sync(&mut self) {
+        self.core.registration.done = true;
         for kind in KINDS {
             self.core.listed(kind, Revision(self.revision));
         }
