@@ -100,7 +100,7 @@ pub enum Reason {
     NoEndpoint,
     /// The endpoint is down.
     Down,
-    /// A rule of a policy denies it.
+    /// A rule of a policy denies it, or the policy is named and not there.
     Policy(PolicyId),
     /// A rule of a profile denies it.
     Profile(ProfileId),

@@ -26,10 +26,11 @@ pub(crate) fn table(socket: &mut Socket) -> Result<Known, DumpError> {
         |_| {},
         |message| {
             let attributes = message.attributes();
-            // A table with flags is dormant, or somebody's own: making it again clears them.
+            // A table with flags is dormant: making it again clears them.
             if attributes.text(1) == Some(TABLE) {
                 there = true;
                 known.table = attributes.be32(2).unwrap_or(0) == 0;
+                known.owner = attributes.be32(7);
             }
         },
     )?;
@@ -59,6 +60,15 @@ pub(crate) fn table(socket: &mut Socket) -> Result<Known, DumpError> {
             }
         },
     )?;
+    sets(socket, &mut known)?;
+    for (name, set) in &mut known.sets {
+        set.content = Content::Elements(elements(socket, name)?);
+    }
+    Ok(known)
+}
+
+/// The named sets, without their elements.
+fn sets(socket: &mut Socket, known: &mut Known) -> Result<(), DumpError> {
     socket.dump(
         Kind::GetSet,
         |b| b.text(1, TABLE),
@@ -75,11 +85,7 @@ pub(crate) fn table(socket: &mut Socket) -> Result<Known, DumpError> {
                 known.sets.insert(name.into(), set);
             }
         },
-    )?;
-    for (name, set) in &mut known.sets {
-        set.content = Content::Elements(elements(socket, name)?);
-    }
-    Ok(known)
+    )
 }
 
 /// The rules of one chain, with their numbers; `None` when there is no such chain.

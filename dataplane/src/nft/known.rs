@@ -11,6 +11,8 @@ use crate::state::Moment;
 pub(crate) struct Known {
     /// Whether the table is there at all.
     pub(crate) table: bool,
+    /// The netlink port of the program that alone may change it.
+    pub(crate) owner: Option<u32>,
     pub(crate) chains: HashMap<Name, KnownChain>,
     pub(crate) sets: HashMap<Name, KnownSet>,
 }

@@ -10,6 +10,10 @@ use super::wire::{Buffer, Kind, acknowledge_last, flags};
 
 /// Elements in one message: a nest of attributes ends at 64 KiB.
 const ELEMENTS: usize = 400;
+/// The most bytes that an element takes: a link's name, and the verdict that leads to a chain of the longest name.
+const LARGEST: usize = 512;
+/// What a message has besides elements, at most.
+const HEAD: usize = 512;
 const SET_INTERVAL: u32 = 0x4;
 const SET_MAP: u32 = 0x8;
 const SET_CONCAT: u32 = 0x80;
@@ -23,22 +27,31 @@ pub(crate) struct Transaction {
     pub(crate) messages: Vec<u8>,
     /// The first sequence number: that of the begin; the messages follow, then the end.
     pub(crate) sequences: Range<u32>,
-    /// For each message which operation of the group it is of.
-    pub(crate) operations: Vec<usize>,
+    /// For each message which operation of the group it is of, and which of its elements it has.
+    pub(crate) operations: Vec<(usize, Range<usize>)>,
 }
 
 /// Room for a transaction's begin, with a generation, and its end.
 const FRAME: usize = 64;
 
-/// The messages of a group of operations, in as few transactions of at most `limit` bytes as they need.
-pub(crate) fn transactions(group: &[Op], limit: usize, sequence: &mut u32) -> Vec<Transaction> {
+/// The messages of a group of operations, in as few transactions of at most `limit` bytes as they need; at most `each`
+/// elements go into a message.
+pub(crate) fn transactions(
+    group: &[Op],
+    limit: usize,
+    each: usize,
+    sequence: &mut u32,
+) -> Vec<Transaction> {
+    let each = each
+        .min(limit.saturating_sub(HEAD) / LARGEST)
+        .clamp(1, ELEMENTS);
     let mut all = Vec::new();
     let mut current = Vec::new();
     let mut operations = Vec::new();
     let mut begin = take(sequence);
     let mut buffer = Buffer::default();
     let mut close = |messages: &mut Vec<u8>,
-                     operations: &mut Vec<usize>,
+                     operations: &mut Vec<(usize, Range<usize>)>,
                      sequence: &mut u32,
                      begin: &mut u32| {
         let end = take(sequence);
@@ -52,10 +65,10 @@ pub(crate) fn transactions(group: &[Op], limit: usize, sequence: &mut u32) -> Ve
         *begin = take(sequence);
     };
     for (at, op) in group.iter().enumerate() {
-        for part in parts(op) {
+        for part in parts(op, each) {
             let start = buffer.len();
             // The number is given when it is known which transaction the message is in.
-            encode(&mut buffer, op, part, 0);
+            encode(&mut buffer, op, part.clone(), 0);
             let length = buffer.len() - start;
             if !current.is_empty() && current.len() + length + FRAME > limit {
                 close(&mut current, &mut operations, sequence, &mut begin);
@@ -66,7 +79,7 @@ pub(crate) fn transactions(group: &[Op], limit: usize, sequence: &mut u32) -> Ve
             if let Some(field) = current.get_mut(from + 8..from + 12) {
                 field.copy_from_slice(&number.to_ne_bytes());
             }
-            operations.push(at);
+            operations.push((at, part));
             buffer.clear();
         }
     }
@@ -83,11 +96,11 @@ fn take(sequence: &mut u32) -> u32 {
 }
 
 /// The parts of an operation that make a message each: slices of its elements.
-fn parts(op: &Op) -> Vec<Range<usize>> {
+fn parts(op: &Op, each: usize) -> Vec<Range<usize>> {
     match op {
         Op::NewElements(_, elements) | Op::DelElements(_, elements) => (0..elements.len())
-            .step_by(ELEMENTS)
-            .map(|from| from..(from + ELEMENTS).min(elements.len()))
+            .step_by(each)
+            .map(|from| from..(from + each).min(elements.len()))
             .collect(),
         _ => std::iter::once(0..0).collect(),
     }
@@ -96,6 +109,7 @@ fn parts(op: &Op) -> Vec<Range<usize>> {
 fn encode(buffer: &mut Buffer, op: &Op, part: Range<usize>, sequence: u32) {
     let make = flags::CREATE;
     match op {
+        Op::DelTable => buffer.message(Kind::DelTable, 0, sequence, |b| b.text(1, TABLE)),
         Op::NewTable => buffer.message(Kind::NewTable, make, sequence, |b| {
             b.text(1, TABLE);
             b.be32(2, 0);

@@ -18,11 +18,13 @@ use super::compile::{Desired, Dirty, Variant};
 use super::known::{Content, Known, KnownChain, KnownSet};
 use super::name::Name;
 use super::ruleset::{Chain, Element, Hook, Shape};
+use crate::KernelError;
 use crate::state::{Set, SetChange, SetId};
 
 /// One message, or a few of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
+    DelTable,
     NewTable,
     NewChain(Name, Option<Hook>),
     NewSet(Name, Shape),
@@ -53,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) switch: Vec<Op>,
     /// Objects that nothing leads to any more.
     pub(crate) old: Vec<Op>,
+    /// The table is made anew, in one transaction, for the sake of this set.
+    pub(crate) anew: Option<Name>,
 }
 
 /// What has to be read before a plan can be made.
@@ -67,6 +71,26 @@ pub(crate) struct Goal<'a> {
     pub(crate) desired: &'a Desired,
     pub(crate) sets: &'a BTreeMap<SetId, Set>,
     pub(crate) dirty: &'a Dirty,
+    /// Nothing is removed, and chains that were there before us stay as they are: it is not known yet what will be
+    /// wanted.
+    pub(crate) keep: bool,
+    /// The chains that we have written ourselves.
+    pub(crate) written: &'a BTreeSet<Name>,
+    /// What the kernel does not let go.
+    pub(crate) stuck: &'a BTreeMap<Name, KernelError>,
+}
+
+impl Goal<'_> {
+    /// Whether a chain that differs is left alone. Its rules may look at sets that are not known whole yet.
+    pub(crate) fn leaves(&self, want: &Chain, have: &KnownChain) -> bool {
+        let found = !self.written.contains(&want.name);
+        self.keep && found && have.hook == want.hook && !have.closed && !have.rules.is_empty()
+    }
+
+    /// Whether something that is not desired has to go.
+    fn removes(&self, name: &Name) -> bool {
+        !self.keep && !self.stuck.contains_key(name)
+    }
 }
 
 /// A goal's names for everything that is desired or known.
@@ -97,7 +121,8 @@ pub(crate) fn missing(goal: &Goal<'_>, known: &Known) -> Missing {
         if let (Some((want, _)), Some(have)) =
             (goal.desired.chains.get(name), known.chains.get(name))
         {
-            if have.handles.is_none() && rules::needs_handles(have, want) {
+            let changes = !goal.leaves(want, have) && rules::needs_handles(have, want);
+            if have.handles.is_none() && changes {
                 missing.chains.push(name.clone());
             }
         }
@@ -132,7 +157,7 @@ pub(crate) fn uncut(goal: &Goal<'_>, known: &Known) -> Vec<(SetId, Variant)> {
             return None;
         };
         let wanted = || variant.elements(set(goal, id));
-        (!variant.is_plain() && ranges::change(there, &wanted()).is_none())
+        (!goal.keep && !variant.is_plain() && ranges::change(there, &wanted()).is_none())
             .then(|| (id.clone(), *variant))
     });
     cut.collect()
@@ -179,11 +204,12 @@ pub(crate) fn plan(goal: &Goal<'_>, known: &Known) -> Plan {
                 };
                 rules::append_all(want, target);
             }
+            (Some((want, _)), Some(have)) if goal.leaves(want, have) => {}
             (Some((want, _)), Some(have)) => change_chain(&mut plan, want, have, &mut hooks),
-            (None, Some(_)) => {
+            (None, Some(_)) if goal.removes(name) => {
                 plan.old.push(Op::Flush(name.clone()));
             }
-            (None, None) => {}
+            (None, _) => {}
         }
     }
     let mut elements = Vec::new();
@@ -198,19 +224,19 @@ pub(crate) fn plan(goal: &Goal<'_>, known: &Known) -> Plan {
     plan.new.extend(rules);
     plan.switch.extend(hooks);
     // Rules are gone before chains, chains before the sets that they looked into.
-    let gone = |name: &&Name| !goal.desired.chains.contains_key(*name);
+    let gone = |name: &&Name| !goal.desired.chains.contains_key(*name) && goal.removes(name);
     let chains = goal.dirty.chains.iter().filter(gone);
     let chains = chains.filter(|name| known.chains.contains_key(*name));
     plan.old.extend(chains.cloned().map(Op::DelChain));
     for name in goal.dirty.sets.iter().chain(goal.dirty.elements.keys()) {
-        if known.sets.contains_key(name) && !wants_set(goal.desired, name) {
+        if known.sets.contains_key(name) && !wants_set(goal.desired, name) && goal.removes(name) {
             plan.old.push(Op::DelSet(name.clone()));
         }
     }
     plan
 }
 
-fn wants_set(desired: &Desired, name: &Name) -> bool {
+pub(crate) fn wants_set(desired: &Desired, name: &Name) -> bool {
     desired.fixed.contains_key(name)
         || desired.variants.contains_key(name)
         || desired
@@ -270,7 +296,7 @@ fn collected(
     for element in touched {
         match (want.elements.contains_key(element), there.contains(element)) {
             (true, false) => new.push(element.clone()),
-            (false, true) => gone.push(element.clone()),
+            (false, true) if !goal.keep => gone.push(element.clone()),
             _ => {}
         }
     }
@@ -283,7 +309,7 @@ fn one_set(plan: &mut Plan, goal: &Goal<'_>, known: &Known, name: &Name, filling
     if let Some((fixed, _)) = goal.desired.fixed.get(name) {
         match have {
             None => fill(plan, filling, name, &fixed.shape, || fixed.elements.clone()),
-            Some(have) => compare(plan, name, have, &fixed.elements),
+            Some(have) => compare(plan, goal, name, have, &fixed.elements),
         }
     } else if let Some((id, variant, _)) = goal.desired.variants.get(name) {
         let set = set(goal, id);
@@ -305,8 +331,12 @@ fn one_set(plan: &mut Plan, goal: &Goal<'_>, known: &Known, name: &Name, filling
                         }
                     }
                 }
-                let (gone, new) = (gone.into_iter().collect(), new.into_iter().collect());
-                change_elements(plan, name, gone, new);
+                let gone = gone.into_iter().filter(|_| !goal.keep).collect();
+                change_elements(plan, name, gone, new.into_iter().collect());
+            }
+            Some((_, Content::Elements(there))) if goal.keep && !variant.is_plain() => {
+                let new = ranges::growth(there, &variant.elements(set));
+                change_elements(plan, name, Vec::new(), new.into_iter().collect());
             }
             Some((have, Content::Elements(there))) if !variant.is_plain() => {
                 let want = variant.elements(set);
@@ -315,10 +345,10 @@ fn one_set(plan: &mut Plan, goal: &Goal<'_>, known: &Known, name: &Name, filling
                         let (gone, new) = (gone.into_iter().collect(), new.into_iter().collect());
                         change_elements(plan, name, gone, new);
                     }
-                    None => compare(plan, name, have, &want),
+                    None => compare(plan, goal, name, have, &want),
                 }
             }
-            Some((have, _)) => compare(plan, name, have, &variant.elements(set)),
+            Some((have, _)) => compare(plan, goal, name, have, &variant.elements(set)),
         }
     }
 }
@@ -337,13 +367,20 @@ fn fill(
     }
 }
 
-fn compare(plan: &mut Plan, name: &Name, have: &KnownSet, want: &BTreeSet<Element>) {
+fn compare(
+    plan: &mut Plan,
+    goal: &Goal<'_>,
+    name: &Name,
+    have: &KnownSet,
+    want: &BTreeSet<Element>,
+) {
     let empty = BTreeSet::new();
     let there = match &have.content {
         Content::Elements(there) => there,
         _ => &empty,
     };
-    let gone = there.difference(want).cloned().collect();
+    let gone = there.difference(want).filter(|_| !goal.keep);
+    let gone = gone.cloned().collect();
     let new = want.difference(there).cloned().collect();
     change_elements(plan, name, gone, new);
 }
@@ -367,6 +404,7 @@ fn set<'a>(goal: &Goal<'a>, id: &SetId) -> &'a Set {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::DelTable => f.write_str("the end of the table"),
             Self::NewTable => f.write_str("the table"),
             Self::NewChain(name, _) => write!(f, "chain {name}"),
             Self::NewSet(name, _) => write!(f, "set {name}"),
@@ -392,6 +430,11 @@ impl Plan {
 
     /// The operations in groups; those of a group go into one transaction if they fit.
     pub(crate) fn groups(self) -> Vec<Vec<Op>> {
+        if self.anew.is_some() {
+            let mut all = vec![Op::DelTable];
+            all.extend([self.new, self.switch, self.old].into_iter().flatten());
+            return vec![all];
+        }
         let filled = self.new.iter().any(|op| matches!(op, Op::NewElements(..)));
         let drained = self.old.iter().any(|op| matches!(op, Op::DelSet(_)));
         let mut groups = vec![self.new];

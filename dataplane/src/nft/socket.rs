@@ -1,5 +1,8 @@
 //! A blocking netlink socket for nf_tables: one `sendmsg` for a transaction, dumps, the generation number.
 
+#[cfg(test)]
+pub(crate) mod faults;
+
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -56,6 +59,8 @@ pub(crate) struct Socket {
     limit: usize,
     buffer: Vec<u8>,
     sequence: u32,
+    #[cfg(test)]
+    pub(crate) faults: faults::Faults,
 }
 
 impl Socket {
@@ -83,6 +88,8 @@ impl Socket {
             limit,
             buffer: vec![0; DATAGRAM],
             sequence: 1,
+            #[cfg(test)]
+            faults: faults::Faults::default(),
         })
     }
 
@@ -102,6 +109,10 @@ impl Socket {
         transaction: &Transaction,
         generation: Option<u32>,
     ) -> Result<(), Failure> {
+        #[cfg(test)]
+        if let Some(failure) = self.faults.0.as_mut().and_then(|fault| fault(transaction)) {
+            return Err(failure);
+        }
         self.drain();
         let mut batch = Buffer::default();
         batch.batch_begin(transaction.sequences.start, generation);

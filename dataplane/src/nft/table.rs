@@ -1,17 +1,22 @@
 //! The table in the kernel, kept as a state wants it.
 
-use std::collections::BTreeSet;
+mod learn;
+mod refused;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::errno::Errno;
+use refused::{Blame, Stop};
 
 use super::compile::{Desired, Dirty};
-use super::known::{Content, Known, KnownChain, KnownSet};
-use super::messages::Transaction;
+use super::known::{Content, Known};
 use super::name::Name;
 use super::obstacle::{self, Obstacle};
-use super::plan::{self, Goal, Op, Plan};
-use super::socket::{DumpError, Failure, Refusal, Socket};
-use super::{Lacking, dump, lacking, messages};
+use super::plan::{self, Goal, Plan};
+use super::socket::{DumpError, Socket};
+use super::{Lacking, dump};
 use crate::{KernelError, State};
 
 /// How often a change is planned anew when the kernel was not as expected.
@@ -34,6 +39,14 @@ pub struct Table {
     /// The kernel's commit number that `known` belongs to; `None` when `known` is worth nothing.
     generation: Option<u32>,
     pending: Dirty,
+    /// Whether the last state was incomplete, so that there may be more in the kernel than is known to be wanted.
+    kept: bool,
+    /// The chains that were written since this table was opened.
+    written: BTreeSet<Name>,
+    /// Old objects that the kernel would not let go.
+    stuck: BTreeMap<Name, KernelError>,
+    /// Elements go one a message, so that a refusal names one.
+    single: bool,
 }
 
 /// What one [`Table::apply`] did.
@@ -50,6 +63,9 @@ pub struct Report {
     pub read: bool,
     /// What this kernel was found to lack so far; each says what it costs.
     pub lacking: Vec<Lacking>,
+    /// What the kernel refused: everything else is in force, and packets that these would have decided about are
+    /// dropped. An object is tried again when it changes, and after [`Table::invalidate`].
+    pub failed: Vec<crate::report::Failure>,
 }
 
 /// Why the table is not as desired.
@@ -79,13 +95,22 @@ pub enum Error {
         #[source]
         errno: KernelError,
     },
-    /// Somebody replaced one of our sets by one of another type, which only deleting the table repairs.
+    /// Somebody replaced one of our sets by one of another type, which only making the table anew repairs, and that does
+    /// not fit the send buffer.
     #[error(
         "set {set} of the table was replaced by one of another type: delete the table `inet ocicat`"
     )]
     Mangled {
         /// The set.
         set: String,
+    },
+    /// The table belongs to a program that made it with nft's flag `owner`: nobody else may change it.
+    #[error(
+        "the table `inet ocicat` belongs to another program (netlink port {port}): stop it, or run in another network namespace"
+    )]
+    Owned {
+        /// The netlink port of the owner, most often its process id.
+        port: u32,
     },
     /// Other programs committed so often that no attempt went through.
     #[error("the table changed during each of {attempts} attempts")]
@@ -120,6 +145,10 @@ impl Table {
             known: Known::default(),
             generation: None,
             pending: Dirty::default(),
+            kept: false,
+            written: BTreeSet::new(),
+            stuck: BTreeMap::new(),
+            single: false,
         })
     }
 
@@ -129,26 +158,35 @@ impl Table {
     /// When the table could not be read or the kernel refused a change. What was in force stays in force, and the
     /// next call reads the table again.
     pub fn apply(&mut self, state: &State) -> Result<Report, Error> {
-        self.desired.update(state);
-        if self.generation.is_some() && self.pending.is_empty() && !self.desired.is_dirty() {
-            let lacking = self.desired.lacking().to_vec();
-            return Ok(Report {
-                lacking,
-                ..Report::default()
-            });
-        }
-        let mut report = Report::default();
-        let result = self.attempts(state, &mut report);
-        if result.is_err() {
+        if self.kept && !state.incomplete {
+            // What was left alone until the state was whole has to be found.
             self.generation = None;
         }
-        result.map(|()| report)
+        self.desired.update(state);
+        let mut report = Report::default();
+        if self.generation.is_none() || !self.pending.is_empty() || self.desired.is_dirty() {
+            let result = match self.attempts(state, &mut report) {
+                Err(Stop::Whole(refused)) => self.isolate(state, refused, &mut report),
+                Err(Stop::Error(error)) => Err(error),
+                Ok(()) => Ok(()),
+            };
+            if let Err(error) = result {
+                self.generation = None;
+                return Err(error);
+            }
+            self.kept = state.incomplete;
+        }
+        report.lacking = self.desired.lacking().to_vec();
+        report.failed = self.failures();
+        Ok(report)
     }
 
-    /// Forgets what is known of the kernel: the next [`apply`](Self::apply) reads the table and repairs what
-    /// somebody else changed.
+    /// Forgets what is known of the kernel: the next [`apply`](Self::apply) reads the table, repairs what somebody else
+    /// changed, and tries again what the kernel refused.
     pub fn invalidate(&mut self) {
         self.generation = None;
+        self.desired.forgive_all();
+        self.stuck.clear();
     }
 
     /// The base chains of other tables that would drop forwarded packets which policy has let through, each with
@@ -172,21 +210,24 @@ impl Table {
         Err(Error::Contended { attempts: ATTEMPTS })
     }
 
-    fn attempts(&mut self, state: &State, report: &mut Report) -> Result<(), Error> {
-        let mut refused = None;
-        for _ in 0..ATTEMPTS {
-            // Compiled anew when an attempt has shown that the kernel lacks something.
+    fn attempts(&mut self, state: &State, report: &mut Report) -> Result<(), Stop> {
+        let mut last = None;
+        let mut left = ATTEMPTS;
+        while left > 0 {
+            // Compiled anew when an attempt has shown that the kernel lacks or refuses something.
             self.desired.update(state);
             self.pending.merge(self.desired.take_dirty());
-            report.lacking = self.desired.lacking().to_vec();
+            let fresh = self.generation.is_none();
             let generation = match self.generation {
-                Some(generation) => generation,
-                None => match self.read(state, report)? {
-                    Some(generation) => generation,
-                    None => continue,
-                },
+                Some(generation) => Some(generation),
+                None => self.read(state, report)?,
             };
-            let Some(plan) = self.plan(state)? else {
+            let plan = match generation {
+                Some(generation) => self.plan(state)?.map(|plan| (plan, generation)),
+                None => None,
+            };
+            left -= 1;
+            let Some((plan, generation)) = plan else {
                 self.generation = None;
                 continue;
             };
@@ -197,13 +238,20 @@ impl Table {
                     return Ok(());
                 }
                 Err(None) => {}
-                // Seen with a table that was not what we thought: read it and try once more.
-                Err(Some(error)) if refused.as_ref() != Some(&error) => refused = Some(error),
-                Err(Some(error)) => return Err(error),
+                Err(Some(refused)) if fresh => match self.blame(&refused, left) {
+                    // Progress: what is left out is one more.
+                    Blame::Found => left += 1,
+                    Blame::Again => last = Some(refused.error),
+                    Blame::Unknown => return Err(Stop::Whole(refused)),
+                },
+                // With a table that was not what we thought: it is read, and the change tried once more.
+                Err(Some(refused)) => last = Some(refused.error),
             }
             self.generation = None;
         }
-        Err(refused.unwrap_or(Error::Contended { attempts: ATTEMPTS }))
+        Err(Stop::Error(
+            last.unwrap_or(Error::Contended { attempts: ATTEMPTS }),
+        ))
     }
 
     /// Reads the table; `None` when it changed meanwhile.
@@ -214,7 +262,10 @@ impl Table {
         report.read = true;
         let before = self.socket.generation().map_err(failed)?;
         let known = match dump::table(&mut self.socket) {
-            Ok(known) => known,
+            Ok(known) => match known.owner {
+                Some(port) => return Err(Error::Owned { port }),
+                None => known,
+            },
             // What was listed is gone again.
             Err(DumpError::Interrupted | DumpError::Kernel(Errno::ENOENT)) => return Ok(None),
             Err(DumpError::Kernel(errno)) => return Err(failed(errno)),
@@ -248,21 +299,26 @@ impl Table {
         }
     }
 
-    /// The plan, after reading what it needs besides; `None` when the kernel was not as known.
-    fn plan(&mut self, state: &State) -> Result<Option<Plan>, Error> {
-        let goal = Goal {
+    fn goal<'a>(&'a self, state: &'a State) -> Goal<'a> {
+        Goal {
             desired: &self.desired,
             sets: &state.sets,
             dirty: &self.pending,
-        };
-        let missing = plan::missing(&goal, &self.known);
+            keep: state.incomplete,
+            written: &self.written,
+            stuck: &self.stuck,
+        }
+    }
+
+    /// Reads the rules' numbers and the elements that a plan needs; false when the kernel was not as known.
+    fn fill_in(&mut self, missing: plan::Missing) -> Result<bool, Error> {
         for name in missing.chains {
             let Some(have) = self.known.chains.get_mut(&name) else {
                 continue;
             };
             match dump::rules(&mut self.socket, &name, have.hook) {
                 Ok(Some(found)) if found.rules == have.rules => have.handles = found.handles,
-                Ok(_) | Err(DumpError::Interrupted) => return Ok(None),
+                Ok(_) | Err(DumpError::Interrupted) => return Ok(false),
                 Err(DumpError::Kernel(errno)) => {
                     return Err(Error::Read {
                         errno: kernel(errno),
@@ -277,7 +333,7 @@ impl Table {
                         have.content = Content::Elements(elements);
                     }
                 }
-                Err(DumpError::Interrupted | DumpError::Kernel(Errno::ENOENT)) => return Ok(None),
+                Err(DumpError::Interrupted | DumpError::Kernel(Errno::ENOENT)) => return Ok(false),
                 Err(DumpError::Kernel(errno)) => {
                     return Err(Error::Read {
                         errno: kernel(errno),
@@ -285,12 +341,27 @@ impl Table {
                 }
             }
         }
-        if let Some(set) = plan::mangled(&goal, &self.known) {
-            return Err(Error::Mangled {
-                set: set.to_string(),
-            });
+        Ok(true)
+    }
+
+    /// The plan, after reading what it needs besides; `None` when the kernel was not as known.
+    fn plan(&mut self, state: &State) -> Result<Option<Plan>, Error> {
+        let goal = self.goal(state);
+        let missing = plan::missing(&goal, &self.known);
+        if !self.fill_in(missing)? {
+            return Ok(None);
         }
-        let uncut = plan::uncut(&goal, &self.known);
+        let goal = self.goal(state);
+        let mangled = plan::mangled(&goal, &self.known);
+        let uncut = match mangled {
+            None => plan::uncut(&goal, &self.known),
+            Some(_) => Vec::new(),
+        };
+        if mangled.is_some() {
+            // Rules hold on to it: all goes and comes back in one transaction.
+            self.known = Known::default();
+            self.pending = plan::everything(&self.desired, &self.known);
+        }
         if !uncut.is_empty() {
             for (id, variant) in &uncut {
                 self.desired.rename(id, *variant);
@@ -298,168 +369,11 @@ impl Table {
             self.desired.update(state);
             self.pending.merge(self.desired.take_dirty());
         }
-        let goal = Goal {
-            desired: &self.desired,
-            sets: &state.sets,
-            dirty: &self.pending,
-        };
-        Ok(Some(plan::plan(&goal, &self.known)))
+        let goal = self.goal(state);
+        let mut plan = plan::plan(&goal, &self.known);
+        plan.anew = mangled;
+        Ok(Some(plan))
     }
-
-    /// Commits the plan. `Err(None)` when the table has to be read again.
-    fn execute(
-        &mut self,
-        plan: Plan,
-        mut generation: u32,
-        report: &mut Report,
-    ) -> Result<(), Option<Error>> {
-        let changed = plan.len();
-        for group in plan.groups() {
-            let limit = self.socket.limit();
-            let transactions = messages::transactions(&group, limit, self.socket.sequence());
-            for transaction in transactions {
-                report.longest = report.longest.max(transaction.messages.len());
-                match self.socket.commit(&transaction, Some(generation)) {
-                    Ok(()) => {}
-                    Err(Failure::Outdated | Failure::Lost) => return Err(None),
-                    Err(Failure::Socket(errno)) => {
-                        let what = whole();
-                        return Err(Some(Error::Refused {
-                            what,
-                            errno: kernel(errno),
-                        }));
-                    }
-                    Err(Failure::Refused(refusals)) => {
-                        if report.read && self.adapt(&group, &transaction, &refusals) {
-                            return Err(None);
-                        }
-                        return Err(refusals.first().map(|refusal| {
-                            let op = refusal
-                                .message
-                                .and_then(|at| transaction.operations.get(at));
-                            let op = op.and_then(|at| group.get(*at));
-                            Error::Refused {
-                                what: op.map_or_else(whole, ToString::to_string),
-                                errno: kernel(refusal.errno),
-                            }
-                        }));
-                    }
-                }
-                // The kernel counts every commit, and does not use zero.
-                generation = generation.wrapping_add(1).max(1);
-                self.generation = Some(generation);
-                report.transactions += 1;
-            }
-        }
-        report.changed += changed;
-        Ok(())
-    }
-
-    /// Whether the kernel refused for want of something that can be done without, which is then given up. Only
-    /// for a table that was just read: otherwise what is missing may be a set or a chain.
-    fn adapt(&mut self, group: &[Op], transaction: &Transaction, refusals: &[Refusal]) -> bool {
-        let mut found = false;
-        for refusal in refusals {
-            let unknown = matches!(refusal.errno, Errno::ENOENT | Errno::EOPNOTSUPP);
-            let op = refusal
-                .message
-                .and_then(|at| transaction.operations.get(at));
-            let op = op.and_then(|at| group.get(*at)).filter(|_| unknown);
-            if let Some(Op::NewRule { chain, rule, .. }) = op {
-                let rule = chain.rules.get(*rule);
-                // One at a time: the first may be the whole reason.
-                let mut suspects = rule.into_iter().flat_map(lacking::suspects);
-                found |= suspects.any(|suspect| self.desired.do_without(suspect));
-            }
-        }
-        found
-    }
-
-    /// Notes that everything in `dirty` is as desired now.
-    fn learn(&mut self, state: &State, dirty: &Dirty) {
-        self.known.table = true;
-        for name in &dirty.chains {
-            match self.desired.chains.get(name) {
-                Some((chain, _)) => {
-                    let rules: Vec<_> = chain.rules.iter().map(|rule| Some(rule.hash)).collect();
-                    let known = self.known.chains.entry(name.clone()).or_default();
-                    if known.rules != rules || known.hook != chain.hook || known.closed {
-                        *known = KnownChain {
-                            hook: chain.hook,
-                            closed: false,
-                            rules,
-                            handles: None,
-                        };
-                    }
-                }
-                None => drop(self.known.chains.remove(name)),
-            }
-        }
-        for name in &dirty.sets {
-            self.learn_set(state, name);
-        }
-        for (name, touched) in &dirty.elements {
-            self.learn_elements(name, touched);
-        }
-    }
-
-    fn learn_set(&mut self, state: &State, name: &Name) {
-        let (shape, content) = if let Some((fixed, _)) = self.desired.fixed.get(name) {
-            (
-                fixed.shape.clone(),
-                Content::Elements(fixed.elements.clone()),
-            )
-        } else if let Some((id, variant, _)) = self.desired.variants.get(name) {
-            let set = state.sets.get(id).cloned().unwrap_or_default();
-            let content = if variant.is_plain() {
-                Content::At(set.moment())
-            } else {
-                let want = variant.elements(&set);
-                Content::Elements(match self.known.sets.get(name).map(|set| &set.content) {
-                    Some(Content::Elements(there)) => plan::ranges::after(there, &want),
-                    _ => want,
-                })
-            };
-            (variant.shape(), content)
-        } else {
-            self.known.sets.remove(name);
-            return;
-        };
-        let known = KnownSet {
-            shape: Some(shape),
-            content,
-        };
-        self.known.sets.insert(name.clone(), known);
-    }
-
-    fn learn_elements(&mut self, name: &Name, touched: &BTreeSet<super::ruleset::Element>) {
-        let Some(want) = self.desired.collected.get(name).filter(|set| set.exists()) else {
-            self.known.sets.remove(name);
-            return;
-        };
-        let known = self.known.sets.entry(name.clone());
-        let mut new = false;
-        let known = known.or_insert_with(|| {
-            new = true;
-            KnownSet {
-                shape: Some(want.shape.clone()),
-                content: Content::Elements(want.elements.keys().cloned().collect()),
-            }
-        });
-        if let (Content::Elements(there), false) = (&mut known.content, new) {
-            for element in touched {
-                if want.elements.contains_key(element) {
-                    there.insert(element.clone());
-                } else {
-                    there.remove(element);
-                }
-            }
-        }
-    }
-}
-
-fn whole() -> String {
-    "a transaction".to_owned()
 }
 
 fn kernel(errno: Errno) -> KernelError {

@@ -16,6 +16,7 @@ pub(crate) mod flags {
 pub(crate) enum Kind {
     NewTable = 0,
     GetTable = 1,
+    DelTable = 2,
     NewChain = 3,
     GetChain = 4,
     DelChain = 5,

@@ -258,7 +258,8 @@ impl State {
     fn tier(&self, tier: &Tier, direction: Direction, packet: &Packet) -> Decision {
         for id in &tier.policies {
             let Some(policy) = self.policies.get(id) else {
-                continue;
+                // What is not there yet may be about to deny.
+                return Decision::Deny(Reason::Policy(id.clone()));
             };
             match self.first(rules(policy, direction), packet) {
                 Some(Action::Allow) => return Decision::Allow,

@@ -155,3 +155,75 @@ fn others_commits_are_noticed() {
         assert!(blocks()["set ip4/s.friends {"].contains("10.65.0.3"));
     });
 }
+
+#[test]
+fn an_incomplete_state_removes_nothing() {
+    node(|| {
+        let mut whole = small();
+        let wide = whole.sets.get_mut(&SetId::new("s:friends")).unwrap();
+        wide.insert(range("10.66.0.0/24"));
+        wide.insert(range("10.68.0.0/16"));
+        Table::open().unwrap().apply(&whole).unwrap();
+        let before = blocks();
+        // The agent has been started again and knows one pod, of two, and a part of a set.
+        let mut part = whole.clone();
+        part.incomplete = true;
+        part.workloads.remove(&link("cali2"));
+        part.profiles.clear();
+        let set = part.sets.get_mut(&SetId::new("s:friends")).unwrap();
+        *set = ocicat_dataplane::state::Set::new([range("10.66.0.0/25"), range("10.70.0.0/16")]);
+        let mut table = Table::open().unwrap();
+        table.apply(&part).unwrap();
+        let now = blocks();
+        for (name, block) in &before {
+            let there = now.get(name);
+            let there = there.unwrap_or_else(|| panic!("{name} is gone"));
+            if !name.starts_with("set net4") {
+                assert_eq!(there, block, "{name}");
+            }
+        }
+        let net = &now["set net4/s.friends {"];
+        for member in ["10.66.0.0/24", "10.68.0.0/16", "10.70.0.0/16"] {
+            assert!(net.contains(member), "{net}");
+        }
+        assert!(
+            now["map from-pod {"].contains("cali2"),
+            "the other pod is still let through"
+        );
+        // Away and back again, while the state is incomplete: nothing is doubled.
+        part.workloads.remove(&link("cali1"));
+        table.apply(&part).unwrap();
+        part.workloads.clone_from(&whole.workloads);
+        part.profiles.clone_from(&whole.profiles);
+        table.apply(&part).unwrap();
+        assert_eq!(blocks()["chain to/cali1 {"], before["chain to/cali1 {"]);
+        // In sync: what is not wanted goes.
+        assert!(table.apply(&whole).unwrap().read);
+        assert_eq!(blocks(), before);
+        let mut less = whole.clone();
+        less.workloads.remove(&link("cali2"));
+        table.apply(&less).unwrap();
+        assert!(!blocks()["map from-pod {"].contains("cali2"));
+    });
+}
+
+#[test]
+fn a_pod_is_denied_until_its_policy_is_there() {
+    node(|| {
+        let mut state = small();
+        let id = PolicyId::new("np/default/default/web");
+        let policy = state.policies.remove(&id).unwrap();
+        let mut one = (*state.workloads[&link("cali1")]).clone();
+        // What the end of the tier would let pass, the profile would allow.
+        one.ingress[0].end = ocicat_dataplane::state::EndTier::Pass;
+        state.workloads.insert(link("cali1"), one.into());
+        let mut table = Table::open().unwrap();
+        table.apply(&state).unwrap();
+        let chain = "chain policy-in/np/default/default/web {";
+        let text = blocks()[chain].clone();
+        assert!(text.contains("drop") && !text.contains("accept"), "{text}");
+        state.policies.insert(id, policy);
+        table.apply(&state).unwrap();
+        assert!(!blocks()[chain].contains("drop"));
+    });
+}

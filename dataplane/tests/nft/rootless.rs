@@ -78,6 +78,12 @@ fn small_room() {
                 .workloads
                 .insert(link(&format!("calix{at}")), pod.into());
         }
+        // The least that the kernel gives is some 4 KiB.
+        let mut table = Table::with_send_buffer(1).unwrap();
+        let report = table.apply(&state).unwrap();
+        assert!(report.longest < 5 << 10, "{report:?}");
+        assert!(report.transactions > 50, "{report:?}");
+        run("nft delete table inet ocicat");
         let mut table = Table::with_send_buffer(64 << 10).unwrap();
         let report = table.apply(&state).unwrap();
         assert!(report.longest < 64 << 10, "{report:?}");

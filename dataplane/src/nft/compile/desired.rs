@@ -1,6 +1,8 @@
 //! What the table should hold, kept from one state to the next, and what of it changed since the kernel was told.
 
 mod dirty;
+#[cfg(feature = "linux")]
+mod refused;
 mod seen;
 
 use std::collections::btree_map::Entry;
@@ -12,12 +14,13 @@ use seen::{Seen, tunnels};
 
 use super::rule::Style;
 use super::{Census, Editions, Fixed, Needs, Output, Piece, Track, Variant, base, endpoint};
-use crate::State;
 use crate::nft::Lacking;
 use crate::nft::lacking::without;
 use crate::nft::name::Name;
 use crate::nft::ruleset::{Chain, Element, Shape};
+use crate::report::Fault;
 use crate::state::{LinkName, Policy, PolicyId, Set, SetId, Tier};
+use crate::{KernelError, State};
 
 /// The desired objects, each with how many pieces want it.
 #[derive(Debug, Default)]
@@ -35,6 +38,10 @@ pub(crate) struct Desired {
     editions: Editions,
     /// Pieces that have to be compiled anew for another reason than the state.
     again: BTreeSet<Piece>,
+    /// Pieces that deny, since the kernel refused them.
+    refused: BTreeMap<Piece, Fault>,
+    /// Sets that the kernel refused.
+    refused_sets: BTreeMap<SetId, KernelError>,
     seen: Option<Seen>,
     lacking: Vec<Lacking>,
     dirty: Dirty,
@@ -52,13 +59,16 @@ impl Desired {
     /// Compiles what of `state` is not as it was at the last call.
     pub(crate) fn update(&mut self, state: &State) {
         let tunnels = tunnels(state);
-        let mut todo = std::mem::take(&mut self.again);
+        let mut todo = BTreeSet::new();
         let seen = self.seen.take().unwrap_or_else(|| {
             todo.insert(Piece::Base);
             Seen::nothing(state)
         });
         self.follow_sets(&state.sets, &mut todo);
         let seen = seen.follow(state, tunnels, self.outputs.keys(), &mut todo);
+        #[cfg(feature = "linux")]
+        self.forgive_changed(&todo);
+        todo.append(&mut self.again);
         if todo.is_empty() {
             self.seen = Some(seen);
             return;
@@ -145,6 +155,7 @@ impl Desired {
     /// Sets of the state that changed, and the pieces whose rules depend on how.
     fn follow_sets(&mut self, sets: &BTreeMap<SetId, Set>, todo: &mut BTreeSet<Piece>) {
         let none = Set::default();
+        let mut changed = Vec::new();
         for (id, track) in &mut self.tracks {
             let set = sets.get(id).unwrap_or(&none);
             if set.moment() == track.moment {
@@ -156,6 +167,7 @@ impl Desired {
                 None => track.census = Census::of(set),
             }
             track.moment = set.moment();
+            changed.push(id.clone());
             let after = track.census.variants();
             if before != after {
                 todo.extend(track.users.iter().cloned());
@@ -168,6 +180,10 @@ impl Desired {
                     }
                 }
             }
+        }
+        #[cfg(feature = "linux")]
+        for id in &changed {
+            self.forgive_set(id);
         }
     }
 
@@ -198,6 +214,9 @@ impl Desired {
     }
 
     fn compile(&self, piece: &Piece, state: &State, tunnels: &[LinkName]) -> Option<Output> {
+        if self.refused.contains_key(piece) {
+            return endpoint::refused(piece, state);
+        }
         let mut output = Output::default();
         let mut needs = Needs {
             censuses: &self.tracks,
@@ -210,6 +229,7 @@ impl Desired {
             logging: &state.host.logging,
         };
         let nothing = Policy::default();
+        let missing = endpoint::missing();
         let known = |name: &Name| self.tiers.contains_key(name);
         match piece {
             Piece::Base => {
@@ -233,11 +253,12 @@ impl Desired {
                 let tier = self.tiers.get(name)?;
                 return Some(endpoint::tier(name, tier, *direction, &state.host));
             }
-            // What is named and not there decides nothing.
+            // A policy that is named and not there denies, until it is.
             Piece::Policy(id, _) => {
-                let policy = state.policies.get(id).map_or(&nothing, |policy| policy);
+                let policy = state.policies.get(id).map_or(&missing, |policy| policy);
                 endpoint::policy(piece, policy, style, &mut needs);
             }
+            // A profile that is not there allows nothing.
             Piece::Profile(id, _) => {
                 let policy = state.profiles.get(id).map_or(&nothing, |policy| policy);
                 endpoint::policy(piece, policy, style, &mut needs);

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use super::base::{FROM_POD, POD_ADDRESSES_4, POD_ADDRESSES_6, POD_SOURCES, TO_POD};
 use super::rule::{Style, compile, deny, maximal};
 use super::{ACCEPTED, Direction, Needs, Output, PASSED, Piece};
+use crate::State;
 use crate::nft::name::{Name, digest, name};
 use crate::nft::ruleset::{Chain, Element};
 use crate::nft::statement::{Field, Rule, Statement, Value, Verdict};
 use crate::state::{
-    EndTier, HostEndpoint, HostRules, IpVersion, LinkName, Policy, ProfileId, Tier, Workload,
+    Action, EndTier, HostEndpoint, HostRules, IpVersion, LinkName, Policy, ProfileId, Tier,
+    Workload,
 };
 
 /// The chain of a policy's rules, or a profile's.
@@ -98,6 +100,46 @@ pub(super) fn workload(
     }
     sources(&mut output, link, workload);
     output
+}
+
+/// What stands for a policy that is named and not there.
+pub(super) fn missing() -> Policy {
+    let deny = || vec![crate::state::Rule::new(Action::Deny)];
+    Policy {
+        ingress: deny(),
+        egress: deny(),
+    }
+}
+
+/// What stands for a piece that the kernel refused: everything that it would decide about is dropped. A pod's interface
+/// has no place in the maps, which is as good.
+pub(super) fn refused(piece: &Piece, state: &State) -> Option<Output> {
+    let mut output = Output::default();
+    let drop = || counted(Verdict::Drop, "refused by the kernel");
+    let chain = |output: &mut Output, name: &Name, rules| {
+        output.chains.push(Arc::new(Chain {
+            name: name.clone(),
+            hook: None,
+            rules,
+        }));
+    };
+    match piece {
+        Piece::Base | Piece::Workload(_) => {}
+        Piece::Host(id) => {
+            let endpoint = state.hosts.get(id)?;
+            for direction in [Direction::In, Direction::Out] {
+                let safe = Rule::new(vec![Statement::jump(&failsafe(direction))], "");
+                for (role, rules) in [("host", vec![safe, drop()]), ("forward", vec![drop()])] {
+                    let map = format!("{role}-{}", direction.word());
+                    let own = name(&map, id.as_str());
+                    place(&mut output, &map, endpoint, &own);
+                    chain(&mut output, &own, rules);
+                }
+            }
+        }
+        _ => chain(&mut output, &chain_name(piece), vec![drop()]),
+    }
+    Some(output)
 }
 
 /// What the pod may send from: its addresses in a set, further ranges in a chain.

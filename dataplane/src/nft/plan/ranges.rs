@@ -55,6 +55,31 @@ pub(crate) fn change(have: &BTreeSet<Element>, want: &BTreeSet<Element>) -> Opti
     Some((gone, new))
 }
 
+/// Elements to add so that everything of `want` is there, without deleting any.
+pub(crate) fn growth(have: &BTreeSet<Element>, want: &BTreeSet<Element>) -> BTreeSet<Element> {
+    let (Some(have), Some(want)) = (spans(have), spans(want)) else {
+        return BTreeSet::new();
+    };
+    let mut new = BTreeSet::new();
+    for span in merged(want) {
+        let mut from = Some(span.first.clone());
+        let meets = |old: &&Span| !old.is_before(&span) && !span.is_before(old);
+        for old in have.iter().filter(meets) {
+            if let Some(first) = from.take().filter(|first| *first < old.first) {
+                let end = Some(old.first.clone());
+                new.extend(Span { first, end }.elements());
+            }
+            from.clone_from(&old.end);
+        }
+        let end = span.end;
+        let rest = from.filter(|first| end.as_ref().is_none_or(|end| first < end));
+        if let Some(first) = rest {
+            new.extend(Span { first, end }.elements());
+        }
+    }
+    new
+}
+
 /// What a set holds after [`change`], or what it should hold.
 pub(crate) fn after(have: &BTreeSet<Element>, want: &BTreeSet<Element>) -> BTreeSet<Element> {
     match change(have, want) {
@@ -186,6 +211,12 @@ mod tests {
                     continue;
                 };
                 let then = after(&have, &want);
+                let both: BTreeSet<Element> = have.union(&growth(&have, &want)).cloned().collect();
+                assert_eq!(
+                    merged(spans(&both).unwrap()),
+                    merged(spans(&set(old | new, 0)).unwrap()),
+                    "{old:#b} and {new:#b}"
+                );
                 assert_eq!(
                     merged(spans(&then).unwrap()),
                     merged(spans(&want).unwrap()),

@@ -33,6 +33,7 @@ impl Kernel {
     fn operate(&mut self, op: &Op) {
         match op {
             Op::NewTable => {}
+            Op::DelTable => panic!("the table is never made anew here"),
             Op::NewChain(name, _) => {
                 assert!(
                     self.chains.insert(name.clone(), Vec::new()).is_none(),
@@ -143,6 +144,7 @@ impl Kernel {
         };
         Known {
             table: true,
+            owner: None,
             chains: self.chains.iter().map(chain).collect(),
             sets: self.sets.iter().map(set).collect(),
         }
@@ -183,6 +185,9 @@ fn step(kernel: &mut Kernel, desired: &mut Desired, state: &State) -> Vec<Vec<Op
         desired,
         sets: &state.sets,
         dirty: &dirty,
+        keep: state.incomplete,
+        written: &BTreeSet::new(),
+        stuck: &BTreeMap::new(),
     };
     let groups = plan(&goal, &known).groups();
     for group in &groups {
@@ -253,6 +258,9 @@ fn a_set_of_another_type_is_named() {
         desired: &desired,
         sets: &state.sets,
         dirty: &dirty,
+        keep: false,
+        written: &BTreeSet::new(),
+        stuck: &BTreeMap::new(),
     };
     assert_eq!(mangled(&goal, &known).as_deref(), Some("from-pod"));
 }
