@@ -1,18 +1,10 @@
-//! Two network namespaces joined by a link, another speaker in one of them, our driver in the other.
-#![allow(dead_code)] // Each neighbour's tests use their own part.
+//! Two network namespaces joined by a link, another speaker in one of them; our side is in the other.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use nix::sched::{CloneFlags, setns};
-use ocicat_bgp::driver::{self, DriverConfig, Handle};
-use ocicat_bgp::{Event, SpeakerConfig};
-use tokio::sync::oneshot;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -29,7 +21,18 @@ pub(crate) fn sh(line: &str) -> String {
 pub(crate) struct Lab {
     name: String,
     folder: PathBuf,
-    bird: Option<Child>,
+    neighbour: Option<Child>,
+}
+
+/// Fails unless a program is there, with the package that has it.
+pub(crate) fn needs(program: &str, package: &str) {
+    assert!(
+        Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .output()
+            .is_ok_and(|out| out.status.success()),
+        "this test needs {program}: apt-get install {package}"
+    );
 }
 
 impl Lab {
@@ -45,7 +48,7 @@ impl Lab {
         let lab = Self {
             name,
             folder,
-            bird: None,
+            neighbour: None,
         };
         let n = &lab.name;
         sh(&format!(
@@ -62,13 +65,10 @@ impl Lab {
 
     /// Starts BIRD with `config` behind the common part; `recover` as after a crash.
     pub(crate) fn start_bird(&mut self, config: &str, recover: bool) {
-        assert!(
-            Command::new("bird").arg("--version").output().is_ok(),
-            "this test needs BIRD 2: apt-get install bird2"
-        );
+        needs("bird", "bird2");
         let folder = self.folder.display();
         let text = format!(
-            "log \"{folder}/bird.log\" all; router id 192.0.2.2;
+            "log \"{folder}/log\" all; router id 192.0.2.2;
              protocol device {{}} protocol direct {{ ipv4; ipv6; }}
              protocol static s4 {{ ipv4; route 10.2.0.0/26 blackhole {{
                 bgp_community.add((64513,7)); bgp_large_community.add((64513,1,2)); }}; }}
@@ -76,17 +76,10 @@ impl Lab {
              {config}"
         );
         fs::write(self.folder.join("bird.conf"), text).unwrap();
-        let line = format!(
-            "exec ip netns exec {}-b bird -f {} -c {folder}/bird.conf -s {folder}/ctl -P {folder}/pid",
-            self.name,
-            if recover { "-R" } else { "" }
-        );
-        let child = Command::new("sh")
-            .args(["-c", &line])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.bird = Some(child);
+        let recover = if recover { "-R" } else { "" };
+        self.start_program(&format!(
+            "bird -f {recover} -c {folder}/bird.conf -s {folder}/ctl -P {folder}/pid"
+        ));
         let socket = self.folder.join("ctl");
         until("BIRD listens", || socket.exists());
     }
@@ -94,30 +87,25 @@ impl Lab {
     /// Starts FRR's bgpd with `config` behind `router bgp NUMBER`, without zebra.
     pub(crate) fn start_frr(&mut self, number: u32, config: &str) {
         let program = "/usr/lib/frr/bgpd";
-        assert!(
-            std::path::Path::new(program).exists(),
-            "this test needs FRR: apt-get install frr"
-        );
+        needs(program, "frr");
         let folder = self.folder.display();
         let text = format!(
-            "frr defaults traditional\nlog file {folder}/bird.log\nrouter bgp {number}\n \
+            "frr defaults traditional\nlog file {folder}/log\nrouter bgp {number}\n \
              bgp router-id 192.0.2.2\n no bgp ebgp-requires-policy\n \
              no bgp network import-check\n{config}\n"
         );
         fs::write(self.folder.join("frr.conf"), text).unwrap();
-        let line = format!(
-            "chmod -R a+rwX {folder}; exec ip netns exec {}-b {program} -Z -S -n -P 0 \
-             --vty_socket {folder} -f {folder}/frr.conf -i {folder}/pid",
-            self.name
-        );
-        let child = Command::new("sh")
-            .args(["-c", &line])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.bird = Some(child);
+        sh(&format!("chmod -R a+rwX {folder}"));
+        self.start_program(&format!(
+            "{program} -Z -S -n -P 0 --vty_socket {folder} -f {folder}/frr.conf -i {folder}/pid"
+        ));
         let socket = self.folder.join("bgpd.vty");
         until("FRR listens", || socket.exists());
+    }
+
+    /// The namespace of our side.
+    pub(crate) fn namespace(&self) -> String {
+        format!("/run/netns/{}-a", self.name)
     }
 
     /// A file of this lab.
@@ -127,7 +115,11 @@ impl Lab {
 
     /// Starts a program in the neighbour's namespace; what it prints goes to the log.
     pub(crate) fn start_program(&mut self, line: &str) {
-        let log = File::create(self.folder.join("bird.log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("output"))
+            .unwrap();
         let child = Command::new("sh")
             .args(["-c", &format!("exec ip netns exec {}-b {line}", self.name)])
             .stdin(Stdio::null())
@@ -135,7 +127,7 @@ impl Lab {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.bird = Some(child);
+        self.neighbour = Some(child);
     }
 
     /// What a program prints in the neighbour's namespace, errors too.
@@ -156,10 +148,10 @@ impl Lab {
     }
 
     /// SIGKILL.
-    pub(crate) fn kill_bird(&mut self) {
-        if let Some(mut bird) = self.bird.take() {
-            bird.kill().unwrap();
-            bird.wait().unwrap();
+    pub(crate) fn kill_neighbour(&mut self) {
+        if let Some(mut neighbour) = self.neighbour.take() {
+            neighbour.kill().unwrap();
+            neighbour.wait().unwrap();
             let _ = fs::remove_file(self.folder.join("ctl"));
             let _ = fs::remove_file(self.folder.join("bgpd.vty"));
         }
@@ -181,98 +173,22 @@ impl Lab {
         self.birdc(&format!("show route {prefix} all"))
             .contains("BGP.next_hop")
     }
-
-    /// Starts our driver at the other end.
-    pub(crate) fn start(&self, speaker: SpeakerConfig) -> Ours {
-        let (ready, started) = mpsc::channel();
-        let (kill, killed) = oneshot::channel::<()>();
-        let namespace = format!("/run/netns/{}-a", self.name);
-        let thread = std::thread::spawn(move || {
-            setns(File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let config = DriverConfig::new(speaker)
-                    .listen("0.0.0.0:179".parse().unwrap())
-                    .listen("[::]:179".parse().unwrap());
-                let (handle, driver) = driver::new(config).unwrap();
-                ready.send(handle).unwrap();
-                tokio::select! {
-                    () = driver => {}
-                    _ = killed => {}
-                }
-            });
-        });
-        let handle = started.recv().unwrap();
-        let events = handle.events();
-        Ours {
-            handle,
-            events,
-            kill: Some(kill),
-            thread: Some(thread),
-        }
-    }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.kill_bird();
+        self.kill_neighbour();
         for side in ["a", "b"] {
             let name = format!("{}-{side}", self.name);
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.join("bird.log")).unwrap_or_default();
-            eprintln!("--- bird.log\n{log}");
+            for name in ["log", "output"] {
+                let log = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+                eprintln!("--- {name}\n{log}");
+            }
         }
         let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Our side.
-pub(crate) struct Ours {
-    pub(crate) handle: Handle,
-    pub(crate) events: tokio::sync::mpsc::Receiver<Event>,
-    kill: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ours {
-    /// Ends it as SIGKILL does: the kernel closes the sockets.
-    pub(crate) fn kill(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        if let Some(kill) = self.kill.take() {
-            let _ = kill.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-
-    /// The events up to the first that `wanted` says yes to.
-    pub(crate) fn wait(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
-        let mut seen = Vec::new();
-        until(what, || {
-            while let Ok(event) = self.events.try_recv() {
-                seen.push(event);
-                if seen.last().is_some_and(&wanted) {
-                    return true;
-                }
-            }
-            false
-        });
-        seen
-    }
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
