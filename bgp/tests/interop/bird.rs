@@ -10,10 +10,16 @@ use super::ours::{OUR_V4, OUR_V6, Ours, THEIR_V4, is_gone, peer, prefix, speaker
 const INSIDE: &str = "local 192.0.2.2 as 64512; neighbor 192.0.2.1 as 64512;";
 
 fn bgp(settings: &str) -> String {
+    channels(settings, "")
+}
+
+/// A session with more settings for each channel.
+pub(crate) fn channels(settings: &str, channel: &str) -> String {
+    let channel =
+        format!("{{ import all; export where source = RTS_STATIC; next hop self; {channel} }}");
     format!(
         "protocol bgp ocicat {{ {settings} hold time 9; graceful restart on; graceful restart time 20;
-            ipv4 {{ import all; export where source = RTS_STATIC; next hop self; }};
-            ipv6 {{ import all; export where source = RTS_STATIC; next hop self; }}; }}"
+            ipv4 {channel}; ipv6 {channel}; }}"
     )
 }
 

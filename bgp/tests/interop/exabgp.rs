@@ -11,6 +11,19 @@ use super::ours::{OUR_V4, Ours, THEIR_V4, THEIR_V6, peer, prefix, speaker};
 
 /// Starts ExaBGP in AS 64513; what it hears goes line by line to the file `heard`.
 pub(crate) fn exabgp(lab: &mut Lab, as_number: u32, extra: &str, capabilities: &str, routes: &str) {
+    let ends = ("192.0.2.1", "192.0.2.2");
+    exabgp_at(lab, ends, as_number, extra, capabilities, routes);
+}
+
+/// The same with the addresses of both ends, ours first.
+pub(crate) fn exabgp_at(
+    lab: &mut Lab,
+    (ours, theirs): (&str, &str),
+    as_number: u32,
+    extra: &str,
+    capabilities: &str,
+    routes: &str,
+) {
     needs("exabgp", "exabgp");
     let heard = lab.file("heard");
     let script = lab.file("hear");
@@ -19,8 +32,8 @@ pub(crate) fn exabgp(lab: &mut Lab, as_number: u32, extra: &str, capabilities: &
     std::fs::write(&script, text).unwrap();
     let text = format!(
         "process hear {{ run /bin/sh {}; encoder json; }}
-         neighbor 192.0.2.1 {{
-            router-id 192.0.2.2; local-address 192.0.2.2; local-as 64513; peer-as {as_number};
+         neighbor {ours} {{
+            router-id 192.0.2.2; local-address {theirs}; local-as 64513; peer-as {as_number};
             hold-time 9; {extra}
             capability {{ asn4 enable; route-refresh enable; graceful-restart 20; {capabilities} }}
             family {{ ipv4 unicast; ipv6 unicast; }}

@@ -6,13 +6,25 @@ use super::lab::{Lab, until};
 use super::ours::{OUR_V4, OUR_V6, THEIR_V4, THEIR_V6, peer, prefix, speaker};
 
 fn frr(as_number: u32, extra: &str) -> String {
-    format!(
+    neighbor("192.0.2.1", as_number, extra, "")
+}
+
+/// A configuration with one neighbour; `family` is said in both address families, with `N` for the neighbour.
+pub(crate) fn neighbor(address: &str, as_number: u32, extra: &str, family: &str) -> String {
+    let family = family.replace('N', address);
+    let extra = extra.replace(" N ", &format!(" {address} "));
+    let mut text = format!(
         " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart restart-time 20\n \
-         no bgp default ipv4-unicast\n neighbor 192.0.2.1 remote-as {as_number}\n \
-         neighbor 192.0.2.1 timers 3 9\n neighbor 192.0.2.1 timers connect 1\n{extra} \
-         address-family ipv4 unicast\n  network {THEIR_V4}\n  neighbor 192.0.2.1 activate\n exit-address-family\n \
-         address-family ipv6 unicast\n  network {THEIR_V6}\n  neighbor 192.0.2.1 activate\n exit-address-family"
-    )
+         no bgp default ipv4-unicast\n neighbor {address} remote-as {as_number}\n \
+         neighbor {address} timers 3 9\n neighbor {address} timers connect 1\n{extra}"
+    );
+    for (name, network) in [("ipv4", THEIR_V4), ("ipv6", THEIR_V6)] {
+        text += &format!(
+            " address-family {name} unicast\n  network {network}\n  neighbor {address} activate\n{family} \
+             exit-address-family\n"
+        );
+    }
+    text
 }
 
 fn has(lab: &Lab, prefix: &str) -> bool {

@@ -6,9 +6,8 @@ use super::lab::{Lab, needs, until};
 use super::ours::{OUR_V4, OUR_V6, THEIR_V4, THEIR_V6, is_gone, peer, prefix, speaker};
 
 /// Starts gobgpd in AS 64513 and gives it its routes.
-pub(crate) fn gobgp(lab: &mut Lab, as_number: u32, password: &str, extra: &str, family: &str) {
+pub(crate) fn gobgp(lab: &mut Lab, as_number: u32, password: &str, extra: &str, more: &str) {
     needs("gobgpd", "gobgpd");
-    let more = family;
     let family = |name: &str| {
         format!(
             "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n\
@@ -42,7 +41,7 @@ pub(crate) fn gobgp(lab: &mut Lab, as_number: u32, password: &str, extra: &str, 
     }
 }
 
-fn table(lab: &Lab, prefix: &str) -> String {
+pub(crate) fn table(lab: &Lab, prefix: &str) -> String {
     let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
     lab.ask(&format!("gobgp global rib -a {family} {prefix} -j"))
 }

@@ -108,6 +108,11 @@ impl Lab {
         format!("/run/netns/{}-a", self.name)
     }
 
+    /// Runs a program in our side's namespace.
+    pub(crate) fn ask_our_side(&self, line: &str) -> String {
+        sh(&format!("ip netns exec {}-a {line}", self.name))
+    }
+
     /// A file of this lab.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -6,4 +6,6 @@ mod exabgp;
 mod frr;
 mod gobgp;
 mod lab;
+mod options;
 mod ours;
+mod paths;

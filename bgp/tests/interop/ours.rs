@@ -1,6 +1,7 @@
 //! Our side of the link.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -76,6 +77,33 @@ impl Lab {
 
     /// Starts our driver without routes or neighbours.
     pub(crate) fn start_alone(&self, speaker: SpeakerConfig) -> Ours {
+        let config = DriverConfig::new(speaker)
+            .listen("0.0.0.0:179".parse().unwrap())
+            .listen("[::]:179".parse().unwrap());
+        self.start_driver(config)
+    }
+
+    /// A second speaker on our side, at 192.0.2.3 and a client of `ours` in the same AS, with a route to `prefix`.
+    pub(crate) fn start_client(&self, ours: &Ours, as_number: u32, prefix: &str) -> Ours {
+        let here = IpAddr::from([192, 0, 2, 3]);
+        self.ask_our_side("ip addr add 192.0.2.3/24 dev v0");
+        let config = SpeakerConfig::new(as_number, [192, 0, 2, 3].into());
+        let client = self.start_driver(DriverConfig::new(config));
+        let attributes = Attributes::builder().next_hop(here).med(9);
+        client
+            .handle
+            .originate(self::prefix(prefix), attributes.build());
+        client.handle.originations_complete();
+        let up = PeerConfig::new([192, 0, 2, 1].into(), as_number).local_address(here);
+        let down = PeerConfig::new(here, as_number)
+            .passive(true)
+            .rr_client(true);
+        wait_for(ours.handle.add_peer(down)).unwrap();
+        wait_for(client.handle.add_peer(up)).unwrap();
+        client
+    }
+
+    fn start_driver(&self, config: DriverConfig) -> Ours {
         let (ready, started) = mpsc::channel();
         let (kill, killed) = oneshot::channel::<()>();
         let namespace = self.namespace();
@@ -86,9 +114,6 @@ impl Lab {
                 .build()
                 .unwrap();
             runtime.block_on(async move {
-                let config = DriverConfig::new(speaker)
-                    .listen("0.0.0.0:179".parse().unwrap())
-                    .listen("[::]:179".parse().unwrap());
                 let (handle, driver) = driver::new(config).unwrap();
                 ready.send(handle).unwrap();
                 tokio::select! {
