@@ -1,12 +1,14 @@
 //! A store in one file that all processes of a host share.
 
 mod changes;
+mod readers;
 mod signal;
 mod table;
 mod worker;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -18,6 +20,7 @@ use crate::error::StoreError;
 use crate::feed::Feed;
 use crate::layout::{self, Layout};
 use crate::object::{Key, Object, Revision, Scope, take_version};
+use readers::Readers;
 use signal::Waker;
 use table::{Outcome, Row, Write};
 use worker::Request;
@@ -51,8 +54,9 @@ impl Default for SqliteOptions {
 /// is what watch and compare-and-swap are made of. Concurrent writes of one process share a commit. Other
 /// processes hear of a commit through the file `PATH-notify`, within a millisecond or so.
 ///
-/// One thread per open store does all of it; it is joined when the store is dropped, and watches then end. The file
-/// must be on a local file system.
+/// Reads are made on the caller's thread, over connections of their own: a single object takes some microseconds of it, a
+/// list as long as its objects need to be read. One thread per open store does all the rest; it is joined when the
+/// store is dropped, and watches then end. The file must be on a local file system.
 pub struct Sqlite {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -65,6 +69,8 @@ struct Shared {
     requests: mpsc::Sender<Request>,
     waker: Waker,
     feed: Feed<Row>,
+    readers: Readers,
+    commits: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Sqlite {
@@ -106,6 +112,8 @@ impl Sqlite {
             requests,
             waker,
             feed: Feed::new(head),
+            readers: Readers::new(path.clone()),
+            commits: table.commits(),
         });
         let worker = worker::Worker::new(table, signal, received, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
@@ -131,6 +139,12 @@ impl Sqlite {
         self.shared
             .ask(|reply| Request::Compact { upto, reply })
             .await
+    }
+
+    /// How many commits this process has made by writes through this store: fewer than writes where these came together.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Relaxed)
     }
 
     /// Writes a copy of the store, as it is now, to another file, which must not exist. Others go on working.
@@ -281,10 +295,7 @@ impl Prepared {
 impl Backend for Sqlite {
     async fn get(&self, key: &Key) -> Result<Option<Object>, StoreError> {
         let path = self.shared.layout.path(key)?;
-        let found = self
-            .shared
-            .ask(|reply| Request::Get { path, reply })
-            .await?;
+        let found = self.shared.readers.read(|table| table.get(&path))?;
         found
             .map(|row| layout::object(key.clone(), row.value.as_bytes(), row.revision))
             .transpose()
@@ -292,10 +303,7 @@ impl Backend for Sqlite {
 
     async fn list(&self, scope: &Scope) -> Result<Listing, StoreError> {
         let prefixes = self.shared.layout.scope(scope);
-        let (rows, revision) = self
-            .shared
-            .ask(|reply| Request::List { prefixes, reply })
-            .await?;
+        let (rows, revision) = self.shared.readers.read(|table| table.list(&prefixes))?;
         let mut objects: Vec<Object> = rows
             .into_iter()
             .filter_map(|row| Some((self.shared.layout.key(&row.path)?, row)))

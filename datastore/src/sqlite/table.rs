@@ -3,9 +3,13 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+};
 
 use super::SqliteOptions;
 use crate::object::Revision;
@@ -96,6 +100,7 @@ pub(super) enum OpenError {
 pub(super) struct Table {
     connection: Connection,
     keep: u64,
+    commits: Arc<AtomicU64>,
 }
 
 /// Waits for another process that holds the lock: shortly and for a random time, so that everybody gets their turn.
@@ -142,7 +147,27 @@ impl Table {
         Ok(Self {
             connection,
             keep: options.keep,
+            commits: Arc::default(),
         })
+    }
+
+    /// A further connection to a file that is open, for reads alone: in WAL they wait for nobody.
+    pub(super) fn reader(path: &Path) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_handler(Some(busy))?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "temp_store", "memory")?;
+        Ok(Self {
+            connection,
+            keep: 0,
+            commits: Arc::default(),
+        })
+    }
+
+    /// How many commits were made here.
+    pub(super) fn commits(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.commits)
     }
 
     /// The newest revision.
@@ -218,6 +243,7 @@ impl Table {
             cut(&transaction, Revision(last.0 - self.keep))?;
         }
         transaction.commit()?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
         Ok(outcomes)
     }
 

@@ -18,14 +18,6 @@ const PAGE: u16 = 512;
 
 /// What the thread is asked to do.
 pub(super) enum Request {
-    Get {
-        path: String,
-        reply: Reply<Option<Row>>,
-    },
-    List {
-        prefixes: Vec<String>,
-        reply: Reply<(Vec<Row>, Revision)>,
-    },
     Write {
         writes: Vec<Write>,
         reply: Reply<Vec<Outcome>>,
@@ -58,7 +50,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
 }
 
-fn unavailable(error: &rusqlite::Error) -> StoreError {
+pub(super) fn unavailable(error: &rusqlite::Error) -> StoreError {
     StoreError::Unavailable {
         reason: error.to_string(),
     }
@@ -143,8 +135,6 @@ impl Worker {
 
     fn serve(&mut self, request: Request) {
         match request {
-            Request::Get { path, reply } => answer(reply, self.table.get(&path)),
-            Request::List { prefixes, reply } => answer(reply, self.table.list(&prefixes)),
             Request::Watch { kind, since, reply } => {
                 let _ = reply.send(self.watch(kind, since));
             }

@@ -94,7 +94,7 @@ fn torment(test: &str, folder: &Path, url: &str, mut disturb: impl FnMut(&mut Di
     let mut kills = 0;
     while Instant::now() < end {
         // The pace of the torment; nothing is waited for.
-        std::thread::sleep(Duration::from_millis(20 + dice.below(150)));
+        std::thread::sleep(Duration::from_millis(100 + dice.below(600)));
         disturb(&mut dice);
         let number = usize::try_from(dice.below(NODES as u64)).expect("small");
         let ended = children[number].try_wait().expect("a child");
@@ -139,7 +139,7 @@ fn etcd() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(make_pools(&Store::new(open(&url).expect("a store"))));
     torment("etcd", folder.path(), &url, |dice| {
-        if dice.one_in(60) {
+        if dice.one_in(20) {
             server.kill();
             server.run();
         }

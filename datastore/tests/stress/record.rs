@@ -16,6 +16,8 @@ pub(crate) enum Entry {
     Took(IpAddr, String),
     /// The handle is about to be released.
     Giving(String),
+    /// The handle was released.
+    Gave(String),
 }
 
 pub(crate) struct Log(File);
@@ -45,6 +47,7 @@ impl Log {
             Entry::Asking(handle) => format!("{} asking {handle} .\n", clock()),
             Entry::Took(address, handle) => format!("{} took {handle} {address} .\n", clock()),
             Entry::Giving(handle) => format!("{} giving {handle} .\n", clock()),
+            Entry::Gave(handle) => format!("{} gave {handle} .\n", clock()),
         };
         self.0.write_all(line.as_bytes()).expect("a line");
     }
@@ -62,6 +65,7 @@ pub(crate) fn read(folder: &Path, node: &str) -> Vec<(u128, Entry)> {
                 Entry::Took(address.parse().ok()?, (*handle).to_owned()),
             ),
             [time, "giving", handle, "."] => (time, Entry::Giving((*handle).to_owned())),
+            [time, "gave", handle, "."] => (time, Entry::Gave((*handle).to_owned())),
             _ => return None,
         };
         Some((time.parse().ok()?, entry))
@@ -84,4 +88,18 @@ pub(crate) fn attached(entries: &[(u128, Entry)]) -> BTreeMap<IpAddr, String> {
         _ => None,
     });
     took.collect()
+}
+
+/// Handles under which addresses may be held that are not attached: of a request or a release that was interrupted.
+pub(crate) fn interrupted(entries: &[(u128, Entry)]) -> BTreeSet<String> {
+    let attached: BTreeSet<String> = attached(entries).into_values().collect();
+    let mut handles = BTreeSet::new();
+    for (_, entry) in entries {
+        match entry {
+            Entry::Asking(handle) if !attached.contains(handle) => handles.insert(handle.clone()),
+            Entry::Gave(handle) => handles.remove(handle),
+            _ => false,
+        };
+    }
+    handles
 }
