@@ -9,6 +9,8 @@ mod etcd;
 mod feed;
 #[cfg(feature = "follow")]
 mod follow;
+#[cfg(feature = "apiserver")]
+mod identity;
 #[cfg(feature = "ipam")]
 pub mod ipam;
 #[cfg(any(

@@ -8,8 +8,6 @@ pub(crate) const NAMESPACE: &str = "projectcalico.org/namespace";
 pub(crate) const ORCHESTRATOR: &str = "projectcalico.org/orchestrator";
 /// The service account of a pod.
 pub(crate) const SERVICE_ACCOUNT: &str = "projectcalico.org/serviceaccount";
-/// The name of a namespace or service account, among its labels.
-pub(crate) const NAME: &str = "projectcalico.org/name";
 /// The start of labels that are inherited from the namespace.
 pub(crate) const NAMESPACE_PREFIX: &str = "pcns.";
 /// The start of labels that are inherited from the service account.

@@ -78,6 +78,10 @@ pub enum Kind {
     EndpointSlice,
     /// [`KubeNode`](crate::model::KubeNode), `Node` of `v1`.
     KubeNode,
+    /// [`Lease`](crate::model::Lease), `Lease` of `coordination.k8s.io/v1`.
+    Lease,
+    /// [`Secret`](crate::model::Secret), `Secret` of `v1`. Read by its name; nobody lists secrets.
+    Secret,
 }
 
 /// What is fixed about a kind.
@@ -254,6 +258,14 @@ const FACTS: &[Facts] = &[
         true,
     ),
     facts(Kind::KubeNode, "Node", "v1", "nodes", false),
+    facts(
+        Kind::Lease,
+        "Lease",
+        "coordination.k8s.io/v1",
+        "leases",
+        true,
+    ),
+    facts(Kind::Secret, "Secret", "v1", "secrets", true),
 ];
 
 impl Kind {
@@ -292,6 +304,8 @@ impl Kind {
         Self::Service,
         Self::EndpointSlice,
         Self::KubeNode,
+        Self::Lease,
+        Self::Secret,
     ];
 
     const fn facts(self) -> &'static Facts {
