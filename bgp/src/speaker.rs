@@ -1,6 +1,7 @@
 //! Many sessions and one RIB as one object: bytes and the time go in, bytes and events come out.
 
 mod config;
+mod dynamic;
 mod event;
 mod lifecycle;
 mod local;
@@ -220,46 +221,6 @@ impl Speaker {
         Ok(id)
     }
 
-    /// Accepts unknown neighbours whose address lies in a prefix. The longest prefix counts.
-    pub fn add_dynamic_peers(&mut self, dynamic: DynamicPeers) {
-        self.dynamic.retain(|other| other.prefix != dynamic.prefix);
-        self.dynamic.push(dynamic);
-        self.dynamic
-            .sort_by_key(|dynamic| std::cmp::Reverse(dynamic.prefix.length()));
-    }
-
-    /// Accepts no more unknown neighbours from `prefix`. Those that came from it are removed with `cease`, unless
-    /// another prefix lets them in. False when the prefix was not known.
-    pub fn remove_dynamic_peers(
-        &mut self,
-        prefix: &crate::Prefix,
-        cease: &Cease,
-        now: Instant,
-    ) -> bool {
-        let before = self.dynamic.len();
-        self.dynamic.retain(|dynamic| dynamic.prefix != *prefix);
-        if self.dynamic.len() == before {
-            return false;
-        }
-        let welcome = |address| {
-            self.dynamic
-                .iter()
-                .any(|other| other.prefix.contains(address))
-        };
-        let gone: Vec<_> = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(|slot| slot.dynamic)
-            .filter(|slot| prefix.contains(slot.config.address) && !welcome(slot.config.address))
-            .map(|slot| slot.id)
-            .collect();
-        for peer in gone {
-            self.remove_peer(peer, cease.clone(), now);
-        }
-        true
-    }
-
     /// Ends a peer's session, forgets its routes and the peer. False when there is no such peer.
     pub fn remove_peer(&mut self, peer: PeerId, cease: Cease, now: Instant) -> bool {
         if self.slot(peer).is_none() {
@@ -267,6 +228,18 @@ impl Speaker {
         }
         self.stop_peer(peer, &Stop::Cease(cease), now);
         self.discard(peer);
+        true
+    }
+
+    /// Ends a peer's session and lets it begin anew: with [`Cease::BfdDown`] for a host that knows sooner than the hold
+    /// timer that the peer cannot be reached, whose routes then go at once; with [`Cease::AdministrativeReset`] where a
+    /// session shall start over. False when there is no such peer.
+    pub fn reset_peer(&mut self, peer: PeerId, cease: &Cease, now: Instant) -> bool {
+        let Some(slot) = self.slot_mut(peer) else {
+            return false;
+        };
+        slot.session.fail_all(cease, now);
+        self.settle(peer, now);
         true
     }
 
@@ -307,26 +280,6 @@ impl Speaker {
             self.settle(peer, now);
         }
         accepted
-    }
-
-    fn invite(&mut self, remote: IpAddr, now: Instant) -> Option<PeerId> {
-        let dynamic = self
-            .dynamic
-            .iter()
-            .find(|dynamic| dynamic.prefix.contains(remote))?;
-        let count = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(|slot| slot.dynamic)
-            .count();
-        if count >= dynamic.limit {
-            return None;
-        }
-        let mut config = dynamic.template.clone();
-        config.address = remote;
-        config.passive = true;
-        self.insert_peer(config, true, now).ok()
     }
 
     /// Takes in what happened on a peer's connection. What concerns a link or peer that is gone is ignored.

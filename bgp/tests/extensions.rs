@@ -78,7 +78,7 @@ fn every_path_arrives_whatever_happens() {
             (random >> 20) % bound
         };
         let names = ["10.1.0.0/26", "10.1.0.64/26", "10.1.0.128/26"];
-        let mut held = vec![[None; 3]; 8];
+        let mut held = [[None; 3]; 8];
         for round in 0..40 {
             let (node, which) = (1 + next(4) as usize, next(3) as usize);
             let med = (next(3) > 0).then(|| next(4) as u32);

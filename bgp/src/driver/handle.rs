@@ -22,6 +22,7 @@ pub(super) enum Command {
     AddDynamic(Box<DynamicPeers>),
     RemoveDynamic(Prefix, Cease),
     RemovePeer(PeerId, Cease, oneshot::Sender<bool>),
+    ResetPeer(PeerId, Cease),
     Originate(Prefix, Attributes),
     Withdraw(Prefix),
     Complete,
@@ -128,6 +129,11 @@ impl Handle {
     pub async fn remove_peer(&self, peer: PeerId, cease: Cease) -> Result<bool, Stopped> {
         self.ask(|reply| Command::RemovePeer(peer, cease, reply))
             .await
+    }
+
+    /// Ends a neighbour's session and lets it begin anew, see [`Speaker::reset_peer`](crate::Speaker::reset_peer).
+    pub fn reset_peer(&self, peer: PeerId, cease: Cease) {
+        self.send(Command::ResetPeer(peer, cease));
     }
 
     /// Announces a route of our own, or changes its attributes.

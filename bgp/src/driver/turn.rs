@@ -88,6 +88,7 @@ impl Inner {
                     self.sign(address, None, None);
                 }
             }
+            Command::ResetPeer(peer, cease) => drop(self.speaker.reset_peer(peer, &cease, now)),
             Command::Originate(prefix, attributes) => self.speaker.originate(prefix, &attributes),
             Command::Withdraw(prefix) => {
                 self.speaker.withdraw(&prefix);

@@ -52,6 +52,13 @@ impl Session {
         }
     }
 
+    /// Ends every connection, and begins anew.
+    pub(crate) fn fail_all(&mut self, cease: &crate::wire::Cease, now: Instant) {
+        while !self.links.is_empty() {
+            self.fail(self.links.len() - 1, cease.notification(), now);
+        }
+    }
+
     /// A connection has come in; `None` refuses it.
     pub(crate) fn accept(&mut self, now: Instant) -> Option<LinkId> {
         if !self.started {

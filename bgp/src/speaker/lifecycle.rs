@@ -42,8 +42,10 @@ fn kept(slot: &Slot, reason: &DownReason, negotiated: &Negotiated) -> Option<Dur
     let keep = match reason {
         DownReason::Closed | DownReason::HoldTimerExpired | DownReason::Restarted => true,
         DownReason::Received(notification) | DownReason::Sent(notification) => {
-            // Too many prefixes are no accident that a restart mends.
-            let meant = notification.is(Notification::HARD_RESET) || notification.is((6, 1));
+            // Too many prefixes are no accident that a restart mends, and what cannot be reached forwards nothing.
+            let meant = notification.is(Notification::HARD_RESET)
+                || notification.is(Notification::BFD_DOWN)
+                || notification.is((6, 1));
             negotiated.notification_restart && !meant
         }
         _ => false,

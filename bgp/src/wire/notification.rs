@@ -29,6 +29,8 @@ pub enum Cease {
     ConfigurationChange,
     /// No memory or no room for the session.
     OutOfResources,
+    /// Something quicker than the hold timer says that the neighbour cannot be reached (RFC 9384).
+    BfdDown,
 }
 
 impl Cease {
@@ -42,6 +44,7 @@ impl Cease {
             Self::ConnectionRejected => 5,
             Self::ConfigurationChange => 6,
             Self::OutOfResources => 8,
+            Self::BfdDown => 10,
         }
     }
 
@@ -69,6 +72,7 @@ impl Cease {
 impl Notification {
     pub(crate) const COLLISION: (u8, u8) = (6, 7);
     pub(crate) const HARD_RESET: (u8, u8) = (6, 9);
+    pub(crate) const BFD_DOWN: (u8, u8) = (6, 10);
 
     /// A notification without data.
     #[must_use]

@@ -1,3 +1,4 @@
+mod extended;
 mod malformed;
 
 use super::*;
