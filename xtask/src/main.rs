@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 mod api;
 mod bench;
+mod dist;
+mod documents;
 mod lab;
 mod package;
 mod stage;
@@ -21,6 +23,7 @@ usage: cargo xtask COMMAND
   bench [NAME..]    what things cost: policy, ipam, dataplane; bgp [--help]; all of them without a name
   vm                the kernel tests again on Debian's kernel under qemu, where there is IP in IP
   package           package every crate and build a program against each archive, outside the workspace
+  dist              static programs, the image, the manifests and their checksums, in target/dist
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
   system [--tests]  install the system packages that building and the lab (or the tests) need
 ";
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         ("bench", names) => bench::run(names),
         ("vm", []) => vm::run(),
         ("package", []) => package::run(),
+        ("dist", []) => dist::dist(),
         ("api", []) => api::run(false),
         ("api", ["--bless"]) => api::run(true),
         ("system", []) => system::install(system::Purpose::Lab),

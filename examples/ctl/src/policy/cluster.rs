@@ -32,6 +32,8 @@ const NODE: &str = "node";
 pub struct Cluster {
     model: Model,
     addresses: BTreeMap<String, Vec<IpAddr>>,
+    /// `namespace/pod` of each endpoint, `namespace/name`.
+    pods: BTreeMap<String, String>,
 }
 
 impl Cluster {
@@ -88,6 +90,8 @@ impl Cluster {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let pod = endpoint.spec.pod.as_deref().unwrap_or(&key.name);
         let name = format!("{namespace}/{pod}");
+        let endpoint_name = format!("{namespace}/{}", key.name);
+        self.pods.insert(endpoint_name, name.clone());
         let mut addresses = Vec::new();
         for text in &endpoint.spec.ip_networks {
             let address = text.split('/').next().unwrap_or_default().parse();
@@ -105,6 +109,12 @@ impl Cluster {
     #[must_use]
     pub const fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// What users call an endpoint: `namespace/pod`; anything else is called what it is.
+    #[must_use]
+    pub fn called<'a>(&'a self, endpoint: &'a str) -> &'a str {
+        self.pods.get(endpoint).map_or(endpoint, String::as_str)
     }
 
     /// The addresses of a pod, `namespace/pod`; empty when there is no such pod.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ocicat_policy::{Change, reach};
+use ocicat_policy::{Change, Party, reach};
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -41,7 +41,8 @@ pub(super) fn matrix(
     }
     let mut table = Table::new(["FROM", "TO", "ALLOWED"]);
     for (from, to, what) in cells {
-        table.row([from.name.clone(), to.name.clone(), what.to_string()]);
+        let (from, to) = (cluster.called(&from.name), cluster.called(&to.name));
+        table.row([from, to, &what.to_string()]);
     }
     println!("{table}");
     println!(
@@ -65,20 +66,24 @@ pub(super) async fn diff(
 ) -> Result<(), Failure> {
     let changed = files::read(paths, at.kubernetes, None)?;
     let now = manifests(at).await?;
-    let before = reach(Cluster::of(&now)?.model(), outside);
+    let present = Cluster::of(&now)?;
+    let before = reach(present.model(), outside);
     let keys: Vec<_> = changed.iter().map(|one| one.object.key()).collect();
     let mut later = now;
     later.retain(|one| !keys.contains(&one.object.key()));
     if !delete {
         later.extend(changed);
     }
-    let after = reach(Cluster::of(&later)?.model(), outside);
+    let future = Cluster::of(&later)?;
+    let after = reach(future.model(), outside);
     let diff = ocicat_policy::diff(&before, &after);
     match output::value(&diff, format)? {
         Some(text) => println!("{text}"),
         None => {
             let line = |sign: char, change: &Change| {
-                let (from, to) = (&change.source.name, &change.destination.name);
+                let called = |name| future.called(present.called(name));
+                let from = called(&change.source.name);
+                let to = called(&change.destination.name);
                 println!("{sign} {from} -> {to}: {}", change.what);
             };
             diff.opened.iter().for_each(|change| line('+', change));

@@ -1,0 +1,319 @@
+//! The program over a store on disk: what each verb does, prints, and returns.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// A store of its own, and files beside it.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// Exit code, standard output, standard error.
+type Out = (i32, String, String);
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.folder.path().join("o.db").display())
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocicatctl"));
+        command.args(["--datastore", &self.url()]).args(arguments);
+        command.arg("--run").arg(self.folder.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Out {
+        out(self.command(arguments).output().unwrap())
+    }
+
+    /// With this on standard input.
+    fn piped(&self, arguments: &[&str], input: &str) -> Out {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        out(child.wait_with_output().unwrap())
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let (code, out, err) = self.run(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(code, 0, "{arguments:?}: {err}");
+        serde_json::from_str(&out).unwrap()
+    }
+}
+
+fn out(output: std::process::Output) -> Out {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+const POOL: &str = "\
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pods, labels: {zone: a}}
+spec: {cidr: 10.10.0.0/16, natOutgoing: true, futureField: {kept: yes}}
+";
+
+#[test]
+fn objects_are_made_shown_changed_and_deleted() {
+    let bench = Bench::new();
+    let pool = bench.file("pool.yaml", POOL);
+    let pool = pool.to_str().unwrap();
+    assert_eq!(
+        bench.run(&["create", "-f", pool]).1,
+        "IPPool/pods created\n"
+    );
+    let (code, _, err) = bench.run(&["create", "-f", pool]);
+    assert_eq!(code, 5, "{err}");
+    assert!(err.contains("IPPool/pods"), "{err}");
+    let (code, out, _) = bench.run(&["get", "pool", "-o", "wide"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("10.10.0.0/16") && out.contains("true"),
+        "{out}"
+    );
+    assert_eq!(
+        bench.run(&["get", "pool/pods", "-o", "name"]).1,
+        "IPPool/pods\n"
+    );
+    assert_eq!(
+        bench.run(&["get", "pools", "-l", "zone=b", "-o", "name"]).1,
+        "\n"
+    );
+
+    let patch = r#"{"spec": {"natOutgoing": false}}"#;
+    assert_eq!(
+        bench.run(&["patch", "pool", "pods", "-p", patch]).1,
+        "IPPool/pods patched\n"
+    );
+    assert_eq!(
+        bench.run(&["label", "pool", "pods", "rack=7"]).1,
+        "IPPool/pods labelled\n"
+    );
+    assert_eq!(bench.run(&["label", "pool", "pods", "rack=8"]).0, 5);
+    let shown = bench.json(&["get", "pool/pods"]);
+    assert_eq!(
+        shown["metadata"]["labels"],
+        serde_json::json!({"rack": "7", "zone": "a"})
+    );
+    assert_eq!(shown["spec"]["futureField"]["kept"], "yes");
+    assert_eq!(shown["spec"]["natOutgoing"], false);
+
+    // What was read can be written back, once: then somebody else was faster.
+    let (_, yaml, _) = bench.run(&["get", "pool/pods", "-o", "yaml"]);
+    let (code, _, err) = bench.piped(
+        &["replace", "-f", "-"],
+        &yaml.replace("10.10.0.0", "10.20.0.0"),
+    );
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = bench.piped(&["apply", "-f", "-"], &yaml);
+    assert_eq!(code, 5, "{err}");
+
+    assert_eq!(
+        bench.run(&["delete", "pool", "pods"]).1,
+        "IPPool/pods deleted\n"
+    );
+    assert_eq!(bench.run(&["delete", "pool", "pods"]).0, 3);
+    assert_eq!(bench.run(&["delete", "-f", pool, "--skip-not-exists"]).0, 0);
+    let (code, _, err) = bench.run(&["get", "pool", "pods", "-o", "json"]);
+    let error: Value = serde_json::from_str(&err).unwrap();
+    assert_eq!(
+        (code, &error["reason"], &error["code"]),
+        (3, &"not-found".into(), &3.into())
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_before_anything_is_written() {
+    let bench = Bench::new();
+    bench.file("all/a.yaml", POOL);
+    bench.file(
+        "all/b/c.yaml",
+        &POOL
+            .replace("pods", "more")
+            .replace("10.10.0.0/16", "10.10.9.0/24"),
+    );
+    let all = bench.folder.path().join("all");
+    let all = all.to_str().unwrap();
+    let (code, _, err) = bench.run(&["apply", "-f", all]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("c.yaml:4: spec.cidr: 10.10.9.0/24 overlaps 10.10.0.0/16"),
+        "{err}"
+    );
+    assert_eq!(bench.run(&["get", "pools", "-o", "name"]).1, "\n");
+
+    bench.run(&["apply", "-f", &format!("{all}/a.yaml")]);
+    let (code, _, err) = bench.run(&["apply", "-f", &format!("{all}/b")]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("overlaps 10.10.0.0/16 of the pool pods"),
+        "{err}"
+    );
+
+    for (text, expected) in [
+        (
+            "kind: Widget\napiVersion: v1\nmetadata: {name: x}\n",
+            "stdin:1: kind: ",
+        ),
+        ("a: [1\n", "stdin:"),
+        (
+            "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: x}\nspec:\n  selector: a ==\n",
+            "stdin:5: spec.selector: ",
+        ),
+    ] {
+        let (code, _, err) = bench.piped(&["validate", "-f", "-"], text);
+        assert_eq!(code, 1, "{err}");
+        assert!(err.starts_with(expected), "{err}");
+    }
+    assert_eq!(bench.run(&["get", "widgets"]).0, 2);
+    assert_eq!(bench.run(&["apply", "-f", "/nowhere.yaml"]).0, 3);
+    assert_eq!(bench.run(&["frobnicate"]).0, 2);
+}
+
+#[test]
+fn kubernetes_objects_are_stored_as_calicos() {
+    let bench = Bench::new();
+    let policy = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: x}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}
+";
+    let (code, out, err) = bench.piped(&["apply", "-f", "-"], policy);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out,
+        "Profile/kns.shop applied\nNetworkPolicy/shop/knp.default.web applied\n"
+    );
+    let (_, out, _) = bench.run(&["get", "np", "-n", "shop"]);
+    assert!(out.contains("knp.default.web"), "{out}");
+    assert_eq!(bench.run(&["get", "np"]).1.lines().count(), 1);
+    assert_eq!(
+        bench.run(&["get", "np", "-A", "-o", "name"]).1,
+        "NetworkPolicy/shop/knp.default.web\n"
+    );
+}
+
+const POD: &str = "\
+apiVersion: projectcalico.org/v3
+kind: WorkloadEndpoint
+metadata: {name: NODE-k8s-POD-eth0, namespace: shop, labels: {app: POD}}
+spec:
+  {orchestrator: k8s, node: NODE, pod: POD, endpoint: eth0, interfaceName: caliPOD, ipNetworks: [ADDRESS/32], profiles: [kns.shop]}
+---
+";
+
+fn pod(name: &str, node: &str, address: &str) -> String {
+    let text = POD.replace("POD", name).replace("NODE", node);
+    text.replace("ADDRESS", address)
+}
+
+fn node(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{bgp: {{ipv4Address: {address}/24}}}}\n---\n"
+    )
+}
+
+#[test]
+fn policy_is_explained_and_compared() {
+    let bench = Bench::new();
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n";
+    let pods = [
+        namespace.to_owned(),
+        pod("web", "n1", "10.10.0.1"),
+        pod("db", "n2", "10.10.1.1"),
+        POOL.to_owned() + "---\n",
+        node("n1", "192.168.1.1"),
+        node("n2", "192.168.2.1"),
+    ];
+    let (code, _, err) = bench.piped(&["apply", "-f", "-"], &pods.concat());
+    assert_eq!(code, 0, "{err}");
+    let to = ["--from", "shop/web", "--to", "shop/db", "--port", "5432"];
+    let explained = bench.json(&[&["policy", "explain"], &to[..]].concat());
+    assert_eq!(explained["verdict"], "allow");
+    let (_, out, _) = bench.run(&[&["trace"], &to[..]].concat());
+    assert!(
+        out.contains("node n1 sends it to node n2 (192.168.2.1) through the routers"),
+        "{out}"
+    );
+    assert!(
+        out.contains("allow: TCP 10.10.0.1 -> 10.10.1.1 port 5432"),
+        "{out}"
+    );
+
+    let deny = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: none, namespace: shop}
+spec: {podSelector: {}, policyTypes: [Ingress]}
+";
+    let file = bench.file("deny.yaml", deny);
+    let file = file.to_str().unwrap();
+    let (code, out, _) = bench.run(&["policy", "diff", "-f", file]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("- shop/web -> shop/db"), "{out}");
+    bench.run(&["apply", "-f", file]);
+    assert_eq!(
+        bench.json(&[&["policy", "explain"], &to[..]].concat())["verdict"],
+        "deny"
+    );
+    let (code, out, _) = bench.run(&["policy", "diff", "-f", file, "--delete"]);
+    assert_eq!(code, 4, "{out}");
+    assert!(out.contains("+ shop/db -> shop/web"), "{out}");
+    let (_, out, _) = bench.run(&["policy", "matrix"]);
+    assert!(out.ends_with("0 of 2 pairs reach each other\n"), "{out}");
+    let cases = bench.file(
+        "cases.yaml",
+        "cases:\n  - {name: closed, from: shop/web, to: shop/db, port: 80, expect: deny}\n",
+    );
+    assert_eq!(bench.run(&["policy", "test", cases.to_str().unwrap()]).0, 0);
+    let (code, _, err) = bench.run(&["policy", "explain", "--from", "shop/x", "--to", "shop/db"]);
+    assert_eq!(code, 3, "{err}");
+}
+
+#[test]
+fn agents_that_are_away_are_said_to_be() {
+    let bench = Bench::new();
+    let (code, _, err) = bench.run(&["node", "status"]);
+    assert_eq!(code, 6, "{err}");
+    assert!(err.contains("node.sock"), "{err}");
+    let (code, out, _) = bench.run(&["version"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("Client:") && out.contains("does not answer"),
+        "{out}"
+    );
+    let pool = bench.file("pool.yaml", POOL);
+    let (code, out, _) = bench.run(&["apply", "--wait", "-f", pool.to_str().unwrap()]);
+    assert_eq!((code, out.as_str()), (6, "IPPool/pods applied\n"));
+    let (code, out, _) = bench.run(&["completion", "bash"]);
+    assert!(code == 0 && out.contains("ocicatctl"));
+}
