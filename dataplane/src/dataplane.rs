@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::{ApplyError, Report, State};
+use crate::{ApplyError, Counters, Report, State};
 
 /// A kernel that follows a desired state.
 ///
@@ -32,4 +32,12 @@ pub trait Dataplane: Send {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped: what was noticed is kept for the next `apply` and `changed`.
     async fn changed(&mut self);
+
+    /// What the kernel has counted so far. Reads the whole table: some milliseconds for thousands of rules.
+    ///
+    /// # Errors
+    /// [`ApplyError::Policy`] when the kernel could not be read. A dataplane without counters answers with none.
+    fn counters(&mut self) -> Result<Counters, ApplyError> {
+        Ok(Counters::default())
+    }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod attach;
+mod counters;
 mod dataplane;
 pub mod hop;
 pub mod interfaces;
@@ -20,6 +21,7 @@ pub mod testing;
 pub mod verdict;
 
 pub use attach::{Attach, AttachError, Attached, Attachment, Detachment, Difference};
+pub use counters::{Count, Counters, Direction};
 pub use dataplane::Dataplane;
 pub use ipnetwork;
 pub use kernel::{KernelError, Refusal};

@@ -2,16 +2,18 @@
 //!
 //! # The table
 //!
-//! Four base chains hang in the path of packets, all with policy `accept`, so that only what concerns pods and host
+//! Base chains hang in the path of packets, all with policy `accept`, so that only what concerns pods and host
 //! endpoints is decided here:
 //!
 //! | chain | hook, priority | what it does |
 //! |---|---|---|
-//! | `raw-prerouting` | prerouting, -300 | drops packets to 127.0.0.0/8 from outside and, in `antispoof`, packets of pods whose source is not theirs |
+//! | `raw-prerouting` | prerouting, -300 | drops packets to 127.0.0.0/8 from outside and, in `antispoof`, packets of pods whose source is not theirs; takes VXLAN's outer packets out of connection tracking |
+//! | `raw-output` | output, -300 | the same for VXLAN's own packets; there when there are such tunnels |
 //! | `forward` | forward, -10 | `iifname "cali*" jump from-pods`, `oifname "cali*" jump to-pods`; host endpoints' forwarded traffic |
-//! | `input` | input, -10 | outer packets of tunnels from strangers; `pods-to-host`; host endpoints |
+//! | `input` | input, -10 | outer packets of tunnels: from known nodes alone; `pods-to-host`; host endpoints |
 //! | `output` | output, -10 | host endpoints only; there when there are any |
 //! | `nat-postrouting` | postrouting, 100 | masquerade of pods towards the world; there when something is masqueraded |
+//! | `arp-input` | of `table arp ocicat`: input, 0 | drops ARP of pods that names a sender's address which is not theirs |
 //!
 //! `from-pods` and `to-pods` accept open connections, drop packets of none, and look the interface up in the verdict
 //! maps `from-pod` and `to-pod`, which lead to the endpoint's chains `from/LINK` and `to/LINK`; an interface that is
@@ -19,7 +21,15 @@
 //! (`tier-in/HASH`, shared by endpoints with the same policies), then its profiles; each policy is a chain
 //! `policy-in/ID` or `policy-out/ID`, each profile `profile-in/NAME` or `profile-out/NAME`. Sets of the state are
 //! `ip4/ID` and `ip6/ID` (addresses), `net4/ID` and `net6/ID` (with ranges), `port4/ID` and `port6/ID` (address,
-//! protocol and port).
+//! protocol and port). A set of ranges is `net4b/ID` or `net6b/ID` after a change that would have cut a range: Linux
+//! before 7.0 loses packets while that happens in a set in use. The rules switch to the new set, and count from zero.
+//!
+//! Every rule that drops has a counter and says why in its comment; [`Table::counters`] sums them up by reason.
+//!
+//! # Refusals
+//!
+//! What the kernel refuses costs its own object alone: a policy, a profile or an endpoint then denies, is named in
+//! [`Report::failed`], and everything else goes in. A policy that an endpoint names and the state does not have denies.
 //!
 //! # Marks
 //!

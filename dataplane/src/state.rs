@@ -55,6 +55,7 @@ pub struct State {
     /// Source address translation of traffic that leaves the cluster.
     pub nat: Arc<Nat>,
     /// The state is not whole yet, as after a start without a datastore: what it names is made and changed, but
-    /// nothing that it does not name is removed from the kernel.
+    /// nothing that it does not name is removed from the kernel. Of policy, sets only grow, and chains that were found in
+    /// the kernel stay as they are, since their rules may depend on what is not known yet.
     pub incomplete: bool,
 }

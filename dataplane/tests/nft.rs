@@ -19,5 +19,7 @@ mod random;
 mod rootless;
 #[path = "nft/shape.rs"]
 mod shape;
+#[path = "nft/spoof.rs"]
+mod spoof;
 #[path = "nft/wire.rs"]
 mod wire;

@@ -13,7 +13,7 @@ use crate::netlink::Socket;
 use crate::nft;
 use crate::report::{Failure, Fault, Object};
 use crate::state::{LinkName, Setting};
-use crate::{ApplyError, Dataplane, KernelError, OpenError, Refusal, Report, State};
+use crate::{ApplyError, Counters, Dataplane, KernelError, OpenError, Refusal, Report, State};
 
 mod network;
 
@@ -153,6 +153,7 @@ impl LinuxDataplane {
             Ok(done) => {
                 self.guarded = true;
                 report.changed += done.changed;
+                report.failed.extend(done.failed);
                 Ok(())
             }
             Err(error) if self.guarded => {
@@ -238,6 +239,16 @@ impl Dataplane for LinuxDataplane {
         if let Some(table) = &mut self.table {
             table.invalidate();
         }
+    }
+
+    fn counters(&mut self) -> Result<Counters, ApplyError> {
+        let Some(table) = &mut self.table else {
+            return Ok(Counters::default());
+        };
+        table.counters().map_err(|error| ApplyError::Policy {
+            doing: "read",
+            why: error.to_string(),
+        })
     }
 
     async fn changed(&mut self) {

@@ -1,14 +1,15 @@
 //! Reading the table back from the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::encode;
 use super::known::{Content, Known, KnownChain, KnownSet};
 use super::name::Name;
-use super::ruleset::{Element, Hook, Part, Place, Shape, TABLE};
+use super::ruleset::{Element, Family, Hook, Part, Place, Shape, TABLE};
 use super::socket::{DumpError, Socket};
 use super::statement::{Verdict, hash_in};
 use super::wire::{Attributes, Kind};
+use crate::Count;
 use crate::state::IpVersion;
 
 const ACCEPT: u32 = 1;
@@ -17,37 +18,63 @@ const SET_INTERVAL: u32 = 0x4;
 const SET_MAP: u32 = 0x8;
 const SET_CONCAT: u32 = 0x80;
 
-/// Everything in the table.
+/// A rule and what it has counted.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) comment: String,
+    /// `None` for a rule that does not count.
+    pub(crate) count: Option<Count>,
+    /// Its packets go no further.
+    pub(crate) denies: bool,
+}
+
+/// Everything in the tables.
 pub(crate) fn table(socket: &mut Socket) -> Result<Known, DumpError> {
     let mut known = Known::default();
+    for family in Family::BOTH {
+        one_table(socket, family, &mut known)?;
+    }
+    for (name, set) in &mut known.sets {
+        set.content = Content::Elements(elements(socket, name)?);
+    }
+    Ok(known)
+}
+
+/// Everything in one table but the elements of sets.
+fn one_table(socket: &mut Socket, family: Family, known: &mut Known) -> Result<(), DumpError> {
     let mut there = false;
-    socket.dump(
+    socket.dump_of(
+        family as u8,
         Kind::GetTable,
         |_| {},
         |message| {
             let attributes = message.attributes();
             // A table with flags is dormant: making it again clears them.
-            if attributes.text(1) == Some(TABLE) {
+            if message.family() == family as u8 && attributes.text(1) == Some(TABLE) {
                 there = true;
-                known.table = attributes.be32(2).unwrap_or(0) == 0;
-                known.owner = attributes.be32(7);
+                if attributes.be32(2).unwrap_or(0) == 0 {
+                    known.tables.insert(family);
+                }
+                known.owner = known.owner.or_else(|| attributes.be32(7));
             }
         },
     )?;
     if !there {
-        return Ok(known);
+        return Ok(());
     }
-    socket.dump(
+    socket.dump_of(
+        family as u8,
         Kind::GetChain,
         |b| b.text(1, TABLE),
         |message| {
             let attributes = message.attributes();
             if let (Some(TABLE), Some(name)) = (attributes.text(1), attributes.text(3)) {
-                known.chains.insert(name.into(), chain(attributes));
+                known.chains.insert(name.into(), chain(attributes, family));
             }
         },
     )?;
-    socket.dump(
+    socket.dump_of(
+        family as u8,
         Kind::GetRule,
         |b| b.text(1, TABLE),
         |message| {
@@ -60,16 +87,13 @@ pub(crate) fn table(socket: &mut Socket) -> Result<Known, DumpError> {
             }
         },
     )?;
-    sets(socket, &mut known)?;
-    for (name, set) in &mut known.sets {
-        set.content = Content::Elements(elements(socket, name)?);
-    }
-    Ok(known)
+    sets(socket, family, known)
 }
 
 /// The named sets, without their elements.
-fn sets(socket: &mut Socket, known: &mut Known) -> Result<(), DumpError> {
-    socket.dump(
+fn sets(socket: &mut Socket, family: Family, known: &mut Known) -> Result<(), DumpError> {
+    socket.dump_of(
+        family as u8,
         Kind::GetSet,
         |b| b.text(1, TABLE),
         |message| {
@@ -99,7 +123,8 @@ pub(crate) fn rules(
         handles: Some(Vec::new()),
         ..KnownChain::default()
     };
-    let dumped = socket.dump(
+    let dumped = socket.dump_of(
+        Family::of(name) as u8,
         Kind::GetRule,
         |b| {
             b.text(1, TABLE);
@@ -119,10 +144,65 @@ pub(crate) fn rules(
     }
 }
 
+/// What the rules of the whole table have counted.
+pub(crate) fn counts(socket: &mut Socket) -> Result<HashMap<Name, Vec<Counted>>, DumpError> {
+    let mut all: HashMap<Name, Vec<Counted>> = HashMap::new();
+    for family in Family::BOTH {
+        let dumped = socket.dump_of(
+            family as u8,
+            Kind::GetRule,
+            |b| b.text(1, TABLE),
+            |message| {
+                let attributes = message.attributes();
+                if let (Some(TABLE), Some(chain)) = (attributes.text(1), attributes.text(2)) {
+                    all.entry(chain.into())
+                        .or_default()
+                        .push(counted(attributes));
+                }
+            },
+        );
+        match dumped {
+            // There is no such table.
+            Err(DumpError::Kernel(nix::errno::Errno::ENOENT)) => {}
+            other => other?,
+        }
+    }
+    Ok(all)
+}
+
+fn counted(rule: Attributes<'_>) -> Counted {
+    let mut counted = Counted {
+        comment: comment(rule).unwrap_or_default().to_owned(),
+        count: None,
+        denies: false,
+    };
+    for (_, expression) in rule.nested(4) {
+        let expression = Attributes(expression);
+        let data = expression.nested(2);
+        match expression.text(1) {
+            Some("counter") => {
+                counted.count = Some(Count {
+                    packets: data.be64(2).unwrap_or(0),
+                    bytes: data.be64(1).unwrap_or(0),
+                });
+            }
+            Some("immediate") => {
+                let to = data.nested(2).find(2);
+                let to = to.map(|to| verdict(Attributes(to)));
+                // A chain that refuses is gone to; others are jumped to.
+                counted.denies |= matches!(to, Some(Verdict::Drop | Verdict::Goto(_)));
+            }
+            _ => {}
+        }
+    }
+    counted
+}
+
 /// The elements of one set.
 pub(crate) fn elements(socket: &mut Socket, name: &str) -> Result<BTreeSet<Element>, DumpError> {
     let mut all = BTreeSet::new();
-    socket.dump(
+    socket.dump_of(
+        Family::of(name) as u8,
         Kind::GetElement,
         |b| {
             b.text(1, TABLE);
@@ -136,12 +216,13 @@ pub(crate) fn elements(socket: &mut Socket, name: &str) -> Result<BTreeSet<Eleme
     Ok(all)
 }
 
-fn chain(attributes: Attributes<'_>) -> KnownChain {
+fn chain(attributes: Attributes<'_>, family: Family) -> KnownChain {
     let hook = attributes.find(4).map(|hook| {
         let hook = Attributes(hook);
         let priority = hook.find(2).and_then(|bytes| bytes.first_chunk());
         Hook {
             place: match hook.be32(1) {
+                Some(0) if family == Family::Arp => Place::Input,
                 Some(0) => Place::Prerouting,
                 Some(1) => Place::Input,
                 Some(2) => Place::Forward,
@@ -161,16 +242,20 @@ fn chain(attributes: Attributes<'_>) -> KnownChain {
 }
 
 fn rule(attributes: Attributes<'_>, chain: &mut KnownChain) {
-    let comment = attributes.find(7).and_then(|data| match data {
-        // The first entry, when it is a comment.
-        [0, length, rest @ ..] => rest.get(..usize::from(*length)),
-        _ => None,
-    });
-    let hash = comment.and_then(|text| hash_in(std::str::from_utf8(text).ok()?));
+    let hash = comment(attributes).and_then(hash_in);
     chain.rules.push(hash);
     if let Some(handles) = &mut chain.handles {
         handles.push(attributes.be64(3).unwrap_or(0));
     }
+}
+
+fn comment(rule: Attributes<'_>) -> Option<&str> {
+    let text = match rule.find(7)? {
+        // The first entry, when it is a comment.
+        [0, length, rest @ ..] => rest.get(..usize::from(*length))?,
+        _ => return None,
+    };
+    std::str::from_utf8(text.strip_suffix(&[0]).unwrap_or(text)).ok()
 }
 
 /// `None` for what we never make.

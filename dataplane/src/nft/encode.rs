@@ -129,6 +129,7 @@ fn encode(b: &mut Buffer, statement: &Statement) {
 /// Statements that look at nothing.
 fn effect(b: &mut Buffer, statement: &Statement) {
     match statement {
+        Statement::NoTrack => expression(b, "notrack", |_| {}),
         Statement::Counter => expression(b, "counter", |b| {
             b.be64(1, 0);
             b.be64(2, 0);
@@ -273,7 +274,7 @@ const fn width(field: Field) -> usize {
     match field {
         Field::Version | Field::Protocol | Field::IcmpType => 1,
         Field::SourcePort | Field::DestinationPort | Field::Icmp => 2,
-        Field::Source(IpVersion::V4) | Field::Destination(IpVersion::V4) => 4,
+        Field::Source(IpVersion::V4) | Field::Destination(IpVersion::V4) | Field::ArpSender => 4,
         Field::InLink | Field::OutLink | Field::Source(_) | Field::Destination(_) => 16,
     }
 }
@@ -292,6 +293,7 @@ fn load(b: &mut Buffer, field: Field, register: u32) {
         Field::DestinationPort => payload(b, register, TRANSPORT_HEADER, 2, 2),
         Field::Icmp => payload(b, register, TRANSPORT_HEADER, 0, 2),
         Field::IcmpType => payload(b, register, TRANSPORT_HEADER, 0, 1),
+        Field::ArpSender => payload(b, register, NETWORK_HEADER, 14, 4),
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::name::Name;
-use super::ruleset::{Element, Hook, Shape};
+use super::ruleset::{Element, Family, Hook, Shape};
 use crate::state::Moment;
 
 /// The table in the kernel.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// Whether the table is there at all.
-    pub(crate) table: bool,
+    /// Which of the tables are there.
+    pub(crate) tables: BTreeSet<Family>,
     /// The netlink port of the program that alone may change it.
     pub(crate) owner: Option<u32>,
     pub(crate) chains: HashMap<Name, KnownChain>,

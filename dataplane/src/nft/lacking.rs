@@ -17,6 +17,8 @@ pub enum Lacking {
     /// Module nft_fib_inet: the node's own packets keep their address when they go to a tunnel, and what answers a
     /// Service's client on the node may go astray.
     Fib,
+    /// nf_tables of family arp (`CONFIG_NF_TABLES_ARP`): pods may name any address in ARP; their packets are still checked.
+    Arp,
     /// Modules nft_nat and nft_masq: pods' packets leave with pods' addresses.
     Nat,
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Lacking {
             Self::Limit => "no nft_limit: rules with action Log write nothing",
             Self::Reject => "no nft_reject_inet: what should be refused is dropped silently",
             Self::Fib => "no nft_fib_inet: the node's packets to tunnels keep their address",
+            Self::Arp => "no nf_tables for ARP: pods may name any address in ARP",
             Self::Nat => "no nft_nat or nft_masq: pods' packets leave with pods' addresses",
         })
     }
@@ -68,10 +71,13 @@ pub(crate) fn without(rule: &Rule, lacking: &[Lacking]) -> Option<Rule> {
             Some(Lacking::Reject) => statements.push(Statement::Verdict(Verdict::Drop)),
             // Without its limit a log would flood.
             Some(Lacking::Log | Lacking::Limit) => break,
-            Some(Lacking::Fib | Lacking::Nat) => return None,
+            Some(Lacking::Fib | Lacking::Nat | Lacking::Arp) => return None,
         }
     }
-    Some(Rule::new(statements, &rule.remark))
+    Some(Rule {
+        origin: rule.origin,
+        ..Rule::new(statements, &rule.remark)
+    })
 }
 
 #[cfg(test)]

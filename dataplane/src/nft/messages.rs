@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::encode::verdict;
 use super::plan::Op;
-use super::ruleset::{Element, Hook, Shape, TABLE};
+use super::ruleset::{Element, Family, Hook, Shape, TABLE};
 use super::statement::Rule;
 use super::wire::{Buffer, Kind, acknowledge_last, flags};
 
@@ -109,20 +109,23 @@ fn parts(op: &Op, each: usize) -> Vec<Range<usize>> {
 fn encode(buffer: &mut Buffer, op: &Op, part: Range<usize>, sequence: u32) {
     let make = flags::CREATE;
     match op {
-        Op::DelTable => buffer.message(Kind::DelTable, 0, sequence, |b| b.text(1, TABLE)),
-        Op::NewTable => buffer.message(Kind::NewTable, make, sequence, |b| {
-            b.text(1, TABLE);
-            b.be32(2, 0);
-        }),
-        Op::NewChain(name, hook) => buffer.message(Kind::NewChain, make, sequence, |b| {
+        Op::NewTable(family) => {
+            buffer.message_of(*family as u8, Kind::NewTable, make, sequence, |b| {
+                b.text(1, TABLE);
+                b.be32(2, 0);
+            });
+        }
+        Op::NewChain(name, hook) => message(buffer, name, Kind::NewChain, make, sequence, |b| {
             b.text(1, TABLE);
             b.text(3, name);
             if let Some(hook) = hook {
-                base_chain(b, *hook);
+                base_chain(b, *hook, Family::of(name));
             }
         }),
         Op::NewSet(name, shape) => {
-            buffer.message(Kind::NewSet, make, sequence, |b| new_set(b, name, shape));
+            message(buffer, name, Kind::NewSet, make, sequence, |b| {
+                new_set(b, name, shape);
+            });
         }
         Op::NewElements(name, all) | Op::DelElements(name, all) => {
             let kind = if matches!(op, Op::NewElements(..)) {
@@ -130,7 +133,7 @@ fn encode(buffer: &mut Buffer, op: &Op, part: Range<usize>, sequence: u32) {
             } else {
                 Kind::DelElement
             };
-            buffer.message(kind, make, sequence, |b| {
+            message(buffer, name, kind, make, sequence, |b| {
                 b.text(1, TABLE);
                 b.text(2, name);
                 b.nest(3, |b| {
@@ -149,24 +152,48 @@ fn encode(buffer: &mut Buffer, op: &Op, part: Range<usize>, sequence: u32) {
                 new_rule(buffer, &chain.name, rule, *before, sequence);
             }
         }
-        Op::DelRule { chain, handle } => buffer.message(Kind::DelRule, 0, sequence, |b| {
+        _ => encode_deletion(buffer, op, sequence),
+    }
+}
+
+fn encode_deletion(buffer: &mut Buffer, op: &Op, sequence: u32) {
+    match op {
+        Op::DelTable(family) => {
+            buffer.message_of(*family as u8, Kind::DelTable, 0, sequence, |b| {
+                b.text(1, TABLE);
+            });
+        }
+        Op::DelRule { chain, handle } => message(buffer, chain, Kind::DelRule, 0, sequence, |b| {
             b.text(1, TABLE);
             b.text(2, chain);
             b.be64(3, *handle);
         }),
-        Op::Flush(chain) => buffer.message(Kind::DelRule, 0, sequence, |b| {
+        Op::Flush(chain) => message(buffer, chain, Kind::DelRule, 0, sequence, |b| {
             b.text(1, TABLE);
             b.text(2, chain);
         }),
-        Op::DelChain(name) => buffer.message(Kind::DelChain, 0, sequence, |b| {
+        Op::DelChain(name) => message(buffer, name, Kind::DelChain, 0, sequence, |b| {
             b.text(1, TABLE);
             b.text(3, name);
         }),
-        Op::DelSet(name) => buffer.message(Kind::DelSet, 0, sequence, |b| {
+        Op::DelSet(name) => message(buffer, name, Kind::DelSet, 0, sequence, |b| {
             b.text(1, TABLE);
             b.text(2, name);
         }),
+        _ => {}
     }
+}
+
+/// A message about a chain or a set, to the table that has it.
+fn message(
+    buffer: &mut Buffer,
+    name: &str,
+    kind: Kind,
+    flags: u16,
+    sequence: u32,
+    body: impl FnOnce(&mut Buffer),
+) {
+    buffer.message_of(Family::of(name) as u8, kind, flags, sequence, body);
 }
 
 fn new_rule(buffer: &mut Buffer, chain: &str, rule: &Rule, before: Option<u64>, sequence: u32) {
@@ -175,7 +202,7 @@ fn new_rule(buffer: &mut Buffer, chain: &str, rule: &Rule, before: Option<u64>, 
         Some(_) => flags::CREATE,
         None => flags::CREATE | flags::APPEND,
     };
-    buffer.message(Kind::NewRule, flags, sequence, |b| {
+    message(buffer, chain, Kind::NewRule, flags, sequence, |b| {
         b.text(1, TABLE);
         b.text(2, chain);
         b.nest(4, |b| b.append(&rule.expressions));
@@ -191,9 +218,14 @@ fn new_rule(buffer: &mut Buffer, chain: &str, rule: &Rule, before: Option<u64>, 
     });
 }
 
-fn base_chain(b: &mut Buffer, hook: Hook) {
+fn base_chain(b: &mut Buffer, hook: Hook, family: Family) {
+    // `NF_ARP_IN` is the only one of ours there.
+    let place = match family {
+        Family::Inet => hook.place as u32,
+        Family::Arp => 0,
+    };
     b.nest(4, |b| {
-        b.be32(1, hook.place as u32);
+        b.be32(1, place);
         b.attribute(2, &hook.priority.to_be_bytes());
     });
     // NF_ACCEPT

@@ -17,15 +17,15 @@ use std::sync::Arc;
 use super::compile::{Desired, Dirty, Variant};
 use super::known::{Content, Known, KnownChain, KnownSet};
 use super::name::Name;
-use super::ruleset::{Chain, Element, Hook, Shape};
+use super::ruleset::{Chain, Element, Family, Hook, Shape};
 use crate::KernelError;
 use crate::state::{Set, SetChange, SetId};
 
 /// One message, or a few of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    DelTable,
-    NewTable,
+    DelTable(Family),
+    NewTable(Family),
     NewChain(Name, Option<Hook>),
     NewSet(Name, Shape),
     NewElements(Name, Vec<Element>),
@@ -188,8 +188,16 @@ fn shape(desired: &Desired, name: &Name) -> Option<Shape> {
 /// The way from `known` to `goal`.
 pub(crate) fn plan(goal: &Goal<'_>, known: &Known) -> Plan {
     let mut plan = Plan::default();
-    if !known.table {
-        plan.new.push(Op::NewTable);
+    for family in Family::BOTH {
+        let wanted = || {
+            goal.desired
+                .chains
+                .keys()
+                .any(|name| Family::of(name) == family)
+        };
+        if !known.tables.contains(&family) && wanted() {
+            plan.new.push(Op::NewTable(family));
+        }
     }
     let mut rules = Vec::new();
     let mut hooks = Vec::new();
@@ -404,8 +412,8 @@ fn set<'a>(goal: &Goal<'a>, id: &SetId) -> &'a Set {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DelTable => f.write_str("the end of the table"),
-            Self::NewTable => f.write_str("the table"),
+            Self::DelTable(family) => write!(f, "the end of the table of family {}", family.word()),
+            Self::NewTable(family) => write!(f, "the table of family {}", family.word()),
             Self::NewChain(name, _) => write!(f, "chain {name}"),
             Self::NewSet(name, _) => write!(f, "set {name}"),
             Self::NewElements(name, all) => write!(f, "{} new elements of set {name}", all.len()),
@@ -431,7 +439,11 @@ impl Plan {
     /// The operations in groups; those of a group go into one transaction if they fit.
     pub(crate) fn groups(self) -> Vec<Vec<Op>> {
         if self.anew.is_some() {
-            let mut all = vec![Op::DelTable];
+            // Made first, so that there is one to delete.
+            let mut all = Vec::new();
+            for family in Family::BOTH {
+                all.extend([Op::NewTable(family), Op::DelTable(family)]);
+            }
             all.extend([self.new, self.switch, self.old].into_iter().flatten());
             return vec![all];
         }

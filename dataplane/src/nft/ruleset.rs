@@ -10,6 +10,35 @@ use crate::state::{IpVersion, Protocol};
 /// The table's name.
 pub(crate) const TABLE: &str = "ocicat";
 
+/// The two tables of that name: nf_tables has one for each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    /// `NFPROTO_INET`: IPv4 and IPv6.
+    Inet = 1,
+    /// `NFPROTO_ARP`.
+    Arp = 3,
+}
+
+impl Family {
+    pub(crate) const BOTH: [Self; 2] = [Self::Inet, Self::Arp];
+
+    /// The table of a chain or set, which its name tells.
+    pub(crate) fn of(name: &str) -> Self {
+        if name.starts_with("arp-") {
+            Self::Arp
+        } else {
+            Self::Inet
+        }
+    }
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Arp => "arp",
+        }
+    }
+}
+
 /// How a base chain hangs in the kernel's path of packets; its policy is always `accept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hook {

@@ -187,17 +187,7 @@ impl Socket {
         }
     }
 
-    /// Reads all objects of a kind; `take` sees each answer.
-    pub(crate) fn dump(
-        &mut self,
-        kind: Kind,
-        body: impl FnOnce(&mut Buffer),
-        take: impl FnMut(&Message<'_>),
-    ) -> Result<(), DumpError> {
-        self.dump_of(INET, kind, body, take)
-    }
-
-    /// The same of another family; 0 is all of them.
+    /// Reads all objects of a kind and family, 0 for all families; `take` sees each answer.
     pub(crate) fn dump_of(
         &mut self,
         family: u8,

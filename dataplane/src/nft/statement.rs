@@ -21,6 +21,8 @@ pub(crate) enum Field {
     /// Type and code together: two bytes.
     Icmp,
     IcmpType,
+    /// The IPv4 address that an ARP packet says is its sender's (RFC 826), over Ethernet.
+    ArpSender,
 }
 
 /// What a field is compared with.
@@ -76,6 +78,8 @@ pub(crate) enum Statement {
         field: Field,
         map: Name,
     },
+    /// Connection tracking leaves the packet alone.
+    NoTrack,
     Counter,
     Limit {
         per_minute: u32,
@@ -118,6 +122,8 @@ pub(crate) struct Rule {
     pub(crate) remark: Box<str>,
     /// The value of `NFTA_RULE_EXPRESSIONS`.
     pub(crate) expressions: Box<[u8]>,
+    /// Which rule of a policy it is a part of.
+    pub(crate) origin: Option<usize>,
     /// Of expressions and remark: how the rule is known again in the kernel.
     pub(crate) hash: u64,
 }
@@ -145,6 +151,7 @@ impl Rule {
         Self {
             statements,
             remark: clean.into(),
+            origin: None,
             expressions: expressions.into(),
             hash,
         }

@@ -1,5 +1,6 @@
 //! The table in the kernel, kept as a state wants it.
 
+mod counters;
 mod learn;
 mod refused;
 #[cfg(test)]

@@ -5,19 +5,28 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::compile::Desired;
-use super::ruleset::{Chain, Element, Hook, Part, Place, Shape, TABLE};
+use super::ruleset::{Chain, Element, Family, Hook, Part, Place, Shape, TABLE};
 use super::statement::{Field, Rule, Statement, Value, Verdict, state};
 use crate::state::{IpVersion, PortRange, Set, SetId};
 
 /// The whole table as a file for `nft -f`.
 pub(crate) fn table(desired: &Desired, sets: &BTreeMap<SetId, Set>) -> String {
     let mut text = String::new();
-    let _ = write_table(&mut text, desired, sets);
+    for family in Family::BOTH {
+        if desired.chains.keys().any(|name| Family::of(name) == family) {
+            let _ = write_table(&mut text, family, desired, sets);
+        }
+    }
     text
 }
 
-fn write_table(out: &mut String, desired: &Desired, sets: &BTreeMap<SetId, Set>) -> fmt::Result {
-    writeln!(out, "table inet {TABLE} {{")?;
+fn write_table(
+    out: &mut String,
+    family: Family,
+    desired: &Desired,
+    sets: &BTreeMap<SetId, Set>,
+) -> fmt::Result {
+    writeln!(out, "table {} {TABLE} {{", family.word())?;
     let none = Set::default();
     let mut all: BTreeMap<&str, (Shape, Vec<Element>)> = BTreeMap::new();
     for (name, (set, _)) in &desired.fixed {
@@ -36,7 +45,8 @@ fn write_table(out: &mut String, desired: &Desired, sets: &BTreeMap<SetId, Set>)
         let elements = variant.elements(sets.get(id).unwrap_or(&none));
         all.insert(name, (variant.shape(), elements.into_iter().collect()));
     }
-    for (name, (shape, elements)) in &all {
+    let own = |name: &&str| Family::of(name) == family;
+    for (name, (shape, elements)) in all.iter().filter(|(name, _)| own(name)) {
         write_set(out, name, shape, elements)?;
     }
     let chains: BTreeMap<&str, &Chain> = desired
@@ -44,7 +54,7 @@ fn write_table(out: &mut String, desired: &Desired, sets: &BTreeMap<SetId, Set>)
         .iter()
         .map(|(name, (chain, _))| (&**name, &**chain))
         .collect();
-    for (name, chain) in &chains {
+    for (name, chain) in chains.iter().filter(|(name, _)| own(name)) {
         writeln!(out, "\tchain {name} {{")?;
         if let Some(hook) = chain.hook {
             writeln!(out, "\t\t{hook}; policy accept;")?;
@@ -180,6 +190,7 @@ impl fmt::Display for Field {
             Self::DestinationPort => "th dport",
             Self::Icmp => "@th,0,16",
             Self::IcmpType => "@th,0,8",
+            Self::ArpSender => "arp saddr ip",
         })
     }
 }
@@ -276,6 +287,7 @@ impl fmt::Display for Statement {
 fn write_effect(f: &mut fmt::Formatter<'_>, statement: &Statement) -> fmt::Result {
     match statement {
         Statement::Counter => f.write_str("counter"),
+        Statement::NoTrack => f.write_str("notrack"),
         Statement::Limit { per_minute } => write!(f, "limit rate {per_minute}/minute"),
         Statement::Log { prefix, group } => {
             write!(f, "log prefix \"{prefix}\"")?;

@@ -69,18 +69,7 @@ impl Buffer {
         self.bytes.len()
     }
 
-    /// An nf_tables message of the family `inet`; `body` writes its attributes.
-    pub(crate) fn message(
-        &mut self,
-        kind: Kind,
-        flags: u16,
-        sequence: u32,
-        body: impl FnOnce(&mut Self),
-    ) {
-        self.message_of(INET, kind, flags, sequence, body);
-    }
-
-    /// The same of another family; 0 is all of them.
+    /// An nf_tables message of a family, 0 for all; `body` writes its attributes.
     pub(crate) fn message_of(
         &mut self,
         family: u8,

@@ -103,11 +103,8 @@ impl State {
     }
 
     fn input(&self, from: &LinkName, packet: &Packet) -> Option<Reason> {
-        let stranger = self.host.tunnels.iter().any(|tunnel| {
-            self.is_tunnel(tunnel, packet) && !self.holds(&tunnel.sources, packet.source)
-        });
-        if stranger {
-            return Some(Reason::TunnelOfStranger);
+        if let Some(stranger) = self.is_of_stranger(packet, packet.source) {
+            return stranger.then_some(Reason::TunnelOfStranger);
         }
         if packet.connection == Connection::Open {
             return None;
@@ -140,11 +137,21 @@ impl State {
         let icmp = packet.icmp.filter(|_| packet.protocol == Protocol::ICMPV6);
         let discovery = icmp.is_some_and(|(kind, _)| DISCOVERY.contains(&kind) || kind == 134);
         let open = packet.connection == Connection::Open;
+        if self.is_of_stranger(packet, packet.destination) == Some(false) {
+            return None;
+        }
         if self.is_pods(to) || to.as_str() == "lo" || open || discovery {
             return None;
         }
         let endpoint = self.host_endpoint(to)?;
         self.host_policy(endpoint, Direction::Out, packet)
+    }
+
+    /// Whether an outer packet of a tunnel has a stranger at its other end; `None` for other packets.
+    fn is_of_stranger(&self, packet: &Packet, other: std::net::IpAddr) -> Option<bool> {
+        let mut tunnels = self.host.tunnels.iter();
+        let tunnel = tunnels.find(|tunnel| self.is_tunnel(tunnel, packet))?;
+        Some(!self.holds(&tunnel.sources, other))
     }
 
     fn is_tunnel(&self, tunnel: &crate::state::TunnelGuard, packet: &Packet) -> bool {

@@ -64,6 +64,10 @@ fn damage_is_repaired() {
             "add set inet ocicat evil { type ipv4_addr; }",
             "delete table inet ocicat",
             "add table inet ocicat { flags dormant; }",
+            "delete table arp ocicat",
+            "flush chain arp ocicat arp-input",
+            "delete element arp ocicat arp-addresses { \"cali1\" . 10.65.0.2 }",
+            "flush ruleset",
         ] {
             nft(damage);
             table.invalidate();

@@ -83,11 +83,12 @@ pub(crate) fn nft(script: &str) {
     assert!(output.status.success(), "{err}\n{script}");
 }
 
-/// The blocks (sets, maps, chains) of our table as nft lists them, by their first line, without handles.
+/// The blocks (sets, maps, chains) of our tables as nft lists them, by their first line, without handles.
 pub(crate) fn blocks() -> BTreeMap<String, String> {
     let mut blocks = BTreeMap::new();
     let mut current: Option<(String, String)> = None;
-    for line in run("nft -nn list table inet ocicat").lines().skip(1) {
+    let both = run("nft -nn list table inet ocicat") + &run("nft -nn list table arp ocicat");
+    for line in both.lines().filter(|line| !line.starts_with("table")) {
         if line.starts_with("\t\t") {
             if let Some((_, text)) = &mut current {
                 text.push_str(line);

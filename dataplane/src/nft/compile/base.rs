@@ -26,6 +26,10 @@ pub(super) const POD_ADDRESSES_4: &str = "pod-addresses4";
 pub(super) const POD_ADDRESSES_6: &str = "pod-addresses6";
 /// From links to chains with the further ranges that they may send from.
 pub(super) const POD_SOURCES: &str = "pod-sources";
+/// Which links may say in ARP that they have which addresses.
+pub(super) const ARP_ADDRESSES: &str = "arp-addresses";
+/// From links to chains with the further ranges that they may say so of.
+pub(super) const ARP_SOURCES: &str = "arp-sources";
 const CLOSED_TO_PODS: &str = "closed-to-pods";
 const FROM_PODS: &str = "from-pods";
 const TO_PODS: &str = "to-pods";
@@ -54,6 +58,11 @@ pub(super) fn compile(base: &Base<'_>, needs: &mut Needs<'_>) {
         prerouting(base),
     );
     chain(needs.output, ANTISPOOF, None, antispoof());
+    chain(needs.output, "arp-input", hook(Place::Input, 0), arp(base));
+    let rules = untracked(base, Field::OutLink);
+    if !rules.is_empty() {
+        chain(needs.output, "raw-output", hook(Place::Output, RAW), rules);
+    }
     let rules = forward(base, needs.output);
     chain(needs.output, "forward", hook(Place::Forward, FILTER), rules);
     let rules = input(base, needs);
@@ -65,7 +74,18 @@ pub(super) fn compile(base: &Base<'_>, needs: &mut Needs<'_>) {
         chain(needs.output, &reject_chain(), None, reject());
     }
     if !base.endpoints.is_empty() {
-        let rules = output_rules(base, needs.output);
+        let mut rules = Vec::new();
+        for tunnel in &base.host.tunnels {
+            for version in [IpVersion::V4, IpVersion::V6] {
+                rules.extend(from_node(
+                    tunnel,
+                    version,
+                    Field::Destination(version),
+                    needs,
+                ));
+            }
+        }
+        rules.extend(output_rules(base, needs.output));
         chain(needs.output, "output", hook(Place::Output, FILTER), rules);
         for direction in [Direction::In, Direction::Out] {
             let rules = failsafe_rules(base.host, direction);
@@ -100,10 +120,11 @@ pub(super) fn chain(output: &mut Output, name: &str, hook: Option<Hook>, rules: 
 }
 
 fn collections(base: &Base<'_>, output: &mut Output) {
-    for map in [FROM_POD, TO_POD, POD_SOURCES] {
+    for map in [FROM_POD, TO_POD, POD_SOURCES, ARP_SOURCES] {
         output.collections.push((map.into(), Shape::dispatch()));
     }
     let versions = [
+        (ARP_ADDRESSES, IpVersion::V4),
         (POD_ADDRESSES_4, IpVersion::V4),
         (POD_ADDRESSES_6, IpVersion::V6),
     ];
@@ -163,6 +184,47 @@ fn prerouting(base: &Base<'_>) -> Vec<Rule> {
         vec![pods(base, Field::InLink, false), jump(ANTISPOOF)],
         "",
     ));
+    rules.extend(untracked(base, Field::InLink));
+    rules
+}
+
+/// Outer packets of tunnels over UDP are nobody's connection: tracking them costs an entry for each flow inside, whose
+/// hash is in the source port, and they must not be translated.
+fn untracked(base: &Base<'_>, field: Field) -> Vec<Rule> {
+    let udp = base
+        .host
+        .tunnels
+        .iter()
+        .filter(|tunnel| tunnel.port.is_some());
+    let rule = |tunnel: &TunnelGuard| {
+        let mut all = vec![pods(base, field, true)];
+        all.extend(outer(tunnel));
+        all.push(Statement::NoTrack);
+        Rule::new(all, "tunnel packets are not tracked")
+    };
+    udp.map(rule).collect()
+}
+
+/// Drops ARP of pods that name a sender's address which is not theirs; a probe (RFC 5227) names none.
+fn arp(base: &Base<'_>) -> Vec<Rule> {
+    let accept = || Statement::Verdict(Verdict::Accept);
+    let mut rules = vec![Rule::new(
+        vec![pods(base, Field::InLink, true), accept()],
+        "",
+    )];
+    let fields = vec![Field::InLink, Field::ArpSender];
+    let own = Statement::lookup(fields, &ARP_ADDRESSES.into());
+    rules.push(Rule::new(vec![own, accept()], ""));
+    if let Ok(nobody) = "0.0.0.0/32".parse() {
+        let probe = Statement::is(Field::ArpSender, Value::Net(nobody));
+        rules.push(Rule::new(vec![probe, accept()], ""));
+    }
+    let further = Statement::Map {
+        field: Field::InLink,
+        map: ARP_SOURCES.into(),
+    };
+    rules.push(Rule::new(vec![further], ""));
+    rules.push(counted(Verdict::Drop, "the ARP sender is not the pod"));
     rules
 }
 
@@ -304,15 +366,28 @@ fn outer(tunnel: &TunnelGuard) -> Vec<Statement> {
     all
 }
 
+/// Accepts outer packets from, or to, known nodes: policy of the node's own interfaces is not asked.
+fn from_node(
+    tunnel: &TunnelGuard,
+    version: IpVersion,
+    other: Field,
+    needs: &mut Needs<'_>,
+) -> Option<Rule> {
+    let set = needs.set(&tunnel.sources, Variant::addresses, version)?;
+    let mut all = vec![Statement::version(version)];
+    all.extend(outer(tunnel));
+    all.push(Statement::lookup(vec![other], &set));
+    all.push(Statement::Verdict(Verdict::Accept));
+    Some(Rule::new(all, "tunnel packet of a node"))
+}
+
 fn input(base: &Base<'_>, needs: &mut Needs<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for tunnel in &base.host.tunnels {
         for version in [IpVersion::V4, IpVersion::V6] {
+            rules.extend(from_node(tunnel, version, Field::Source(version), needs));
             let mut all = vec![Statement::version(version)];
             all.extend(outer(tunnel));
-            if let Some(set) = needs.set(&tunnel.sources, Variant::addresses, version) {
-                all.push(Statement::not_in(vec![Field::Source(version)], &set));
-            }
             all.extend([Statement::Counter, Statement::Verdict(Verdict::Drop)]);
             rules.push(Rule::new(all, "tunnel packet from a stranger"));
         }

@@ -17,7 +17,7 @@ use super::{Census, Editions, Fixed, Needs, Output, Piece, Track, Variant, base,
 use crate::nft::Lacking;
 use crate::nft::lacking::without;
 use crate::nft::name::Name;
-use crate::nft::ruleset::{Chain, Element, Shape};
+use crate::nft::ruleset::{Chain, Element, Family, Shape};
 use crate::report::Fault;
 use crate::state::{LinkName, Policy, PolicyId, Set, SetId, Tier};
 use crate::{KernelError, State};
@@ -142,6 +142,15 @@ impl Desired {
         &self.lacking
     }
 
+    /// The chains of policies and profiles.
+    #[cfg(feature = "linux")]
+    pub(crate) fn policies(&self) -> impl Iterator<Item = (&Piece, &Arc<Chain>)> {
+        let outputs = self.outputs.iter();
+        let rules =
+            outputs.filter(|(piece, _)| matches!(piece, Piece::Policy(..) | Piece::Profile(..)));
+        rules.filter_map(|(piece, output)| Some((piece, output.chains.first()?)))
+    }
+
     /// What changed since the last call, now the caller's business.
     pub(crate) fn take_dirty(&mut self) -> Dirty {
         std::mem::take(&mut self.dirty)
@@ -200,6 +209,12 @@ impl Desired {
                     hook: chain.hook,
                     rules,
                 });
+            }
+            if self.lacking.contains(&Lacking::Arp) {
+                let stays = |name: &Name| Family::of(name) != Family::Arp;
+                output.chains.retain(|chain| stays(&chain.name));
+                output.collections.retain(|(name, _)| stays(name));
+                output.elements.retain(|(name, _)| stays(name));
             }
         }
         if let Some(output) = &output {

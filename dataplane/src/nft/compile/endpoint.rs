@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::base::{FROM_POD, POD_ADDRESSES_4, POD_ADDRESSES_6, POD_SOURCES, TO_POD};
+use super::base::{
+    ARP_ADDRESSES, ARP_SOURCES, FROM_POD, POD_ADDRESSES_4, POD_ADDRESSES_6, POD_SOURCES, TO_POD,
+};
 use super::rule::{Style, compile, deny, maximal};
 use super::{ACCEPTED, Direction, Needs, Output, PASSED, Piece};
 use crate::State;
@@ -34,14 +36,18 @@ pub(super) fn policy(piece: &Piece, policy: &Policy, style: Style<'_>, needs: &m
         Piece::Policy(_, Direction::In) | Piece::Profile(_, Direction::In) => &policy.ingress,
         _ => &policy.egress,
     };
-    let rules = rules
-        .iter()
-        .flat_map(|rule| compile(rule, style, needs))
-        .collect();
+    let mut all = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
+        let parts = compile(rule, style, needs).into_iter();
+        all.extend(parts.map(|part| Rule {
+            origin: Some(number),
+            ..part
+        }));
+    }
     needs.output.chains.push(Arc::new(Chain {
         name: chain_name(piece),
         hook: None,
-        rules,
+        rules: all,
     }));
 }
 
@@ -151,6 +157,11 @@ fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
             POD_ADDRESSES_6
         };
         let element = Element::link_address(link.as_str(), *address);
+        if address.is_ipv4() {
+            output
+                .elements
+                .push((ARP_ADDRESSES.into(), element.clone()));
+        }
         output.elements.push((set.into(), element));
     }
     if workload.allowed_sources.is_empty() {
@@ -171,15 +182,25 @@ fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
         }
     }
     rules.push(counted(Verdict::Drop, "the source is not the pod's"));
-    let chain = name("sources", link.as_str());
-    output
-        .elements
-        .push((POD_SOURCES.into(), Element::dispatch(link.as_str(), &chain)));
-    output.chains.push(Arc::new(Chain {
-        name: chain,
-        hook: None,
-        rules,
-    }));
+    let further = |output: &mut Output, map: &str, role, rules| {
+        let chain = name(role, link.as_str());
+        let element = Element::dispatch(link.as_str(), &chain);
+        output.elements.push((map.into(), element));
+        output.chains.push(Arc::new(Chain {
+            name: chain,
+            hook: None,
+            rules,
+        }));
+    };
+    further(output, POD_SOURCES, "sources", rules);
+    let nets = maximal(&workload.allowed_sources, IpVersion::V4).into_iter();
+    let arp = nets.map(|net| {
+        let sender = Statement::is(Field::ArpSender, Value::Net(net));
+        Rule::new(vec![sender, Statement::Verdict(Verdict::Accept)], "")
+    });
+    let mut arp: Vec<Rule> = arp.collect();
+    arp.push(counted(Verdict::Drop, "the ARP sender is not the pod"));
+    further(output, ARP_SOURCES, "arp-sources", arp);
 }
 
 /// Whether there is a tier's chain already.

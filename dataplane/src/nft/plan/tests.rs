@@ -32,8 +32,8 @@ impl Kernel {
 
     fn operate(&mut self, op: &Op) {
         match op {
-            Op::NewTable => {}
-            Op::DelTable => panic!("the table is never made anew here"),
+            Op::NewTable(_) => {}
+            Op::DelTable(_) => panic!("the table is never made anew here"),
             Op::NewChain(name, _) => {
                 assert!(
                     self.chains.insert(name.clone(), Vec::new()).is_none(),
@@ -143,7 +143,7 @@ impl Kernel {
             )
         };
         Known {
-            table: true,
+            tables: Family::BOTH.into(),
             owner: None,
             chains: self.chains.iter().map(chain).collect(),
             sets: self.sets.iter().map(set).collect(),
@@ -245,7 +245,7 @@ fn a_set_of_another_type_is_named() {
     let (mut desired, state) = (Desired::default(), State::default());
     desired.update(&state);
     let mut known = Known {
-        table: true,
+        tables: Family::BOTH.into(),
         ..Known::default()
     };
     let content = Content::Elements(BTreeSet::new());

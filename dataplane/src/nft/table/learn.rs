@@ -8,12 +8,15 @@ use crate::nft::compile::Dirty;
 use crate::nft::known::{Content, KnownChain, KnownSet};
 use crate::nft::name::Name;
 use crate::nft::plan;
-use crate::nft::ruleset::Element;
+use crate::nft::ruleset::{Element, Family};
 
 impl Table {
     /// Notes that everything in `dirty` is as desired now; of an incomplete state that nothing else went.
     pub(super) fn learn(&mut self, state: &State, dirty: &Dirty) {
-        self.known.table = true;
+        let chains = self.desired.chains.keys();
+        self.known
+            .tables
+            .extend(chains.map(|name| Family::of(name)));
         for name in &dirty.chains {
             match self.desired.chains.get(name) {
                 Some((chain, _)) => {

@@ -10,10 +10,10 @@ use nix::errno::Errno;
 
 use super::{Error, Report, Table, kernel};
 use crate::nft::compile::Piece;
-use crate::nft::lacking;
+use crate::nft::lacking::{self, Lacking};
 use crate::nft::messages::{self, Transaction};
 use crate::nft::plan::{Op, Plan};
-use crate::nft::ruleset::Element;
+use crate::nft::ruleset::{Element, Family};
 use crate::nft::socket::{Failure, Refusal};
 use crate::report::{self, Fault, Object};
 use crate::{KernelError, State};
@@ -110,11 +110,15 @@ impl Table {
         let mut found = false;
         for refusal in refusals {
             let unknown = matches!(refusal.errno, Errno::ENOENT | Errno::EOPNOTSUPP);
-            let op = refusal
+            let no_family = [Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP].contains(&refusal.errno);
+            let made = refusal
                 .message
-                .and_then(|at| transaction.operations.get(at));
-            let op = op.and_then(|(at, _)| group.get(*at)).filter(|_| unknown);
-            if let Some(Op::NewRule { chain, rule, .. }) = op {
+                .and_then(|at| transaction.operations.get(at))
+                .and_then(|(at, _)| group.get(*at));
+            if no_family && made == Some(&Op::NewTable(Family::Arp)) {
+                found |= self.desired.do_without(Lacking::Arp);
+            }
+            if let Some(Op::NewRule { chain, rule, .. }) = made.filter(|_| unknown) {
                 let rule = chain.rules.get(*rule);
                 // One at a time: the first may be the whole reason.
                 let mut suspects = rule.into_iter().flat_map(lacking::suspects);

@@ -65,7 +65,7 @@ impl Desired {
                 uses(output, name) || own.any(|(set, one)| set == name && all.contains(one))
             }
             Op::NewSet(name, _) | Op::DelSet(name) => uses(output, name),
-            Op::NewTable | Op::DelTable => false,
+            Op::NewTable(_) | Op::DelTable(_) => false,
         };
         let outputs = self.outputs.iter();
         let pieces = outputs.filter(|(_, output)| wants(output));

@@ -1,0 +1,237 @@
+//! Packets under a false name: refused, and counted by reason.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ocicat_dataplane::State;
+use ocicat_dataplane::nft::Table;
+use ocicat_dataplane::state::{
+    Denied, EndpointId, EndpointToHost, HostEndpoint, HostRules, Protocol, Set, SetId, TunnelGuard,
+};
+use ocicat_dataplane::verdict::{Connection, Packet, Verdict};
+
+use crate::lab::*;
+use crate::wire::*;
+
+fn state() -> State {
+    let mut state = small();
+    let guard = |protocol, port| TunnelGuard {
+        protocol,
+        port,
+        sources: SetId::new("all-nodes"),
+    };
+    let nodes = Set::new([host("192.0.2.9"), host("fd00:9::9")]);
+    state.sets.insert(SetId::new("all-nodes"), nodes);
+    state.host = Arc::new(HostRules {
+        endpoint_to_host: EndpointToHost::Accept,
+        tunnels: vec![guard(Protocol::UDP, Some(4789)), guard(Protocol(4), None)],
+        denied: Denied::Drop,
+        ..HostRules::default()
+    });
+    state
+}
+
+fn packet(from: (&str, &str), to: (Option<&str>, &str), protocol: Protocol) -> Packet {
+    Packet {
+        in_link: Some(link(from.0)),
+        out_link: to.0.map(link),
+        source: from.1.parse().unwrap(),
+        destination: to.1.parse().unwrap(),
+        protocol,
+        ports: protocol.has_ports().then_some((40_000, 80)),
+        icmp: None,
+        connection: Connection::New,
+    }
+}
+
+fn message(from: (&str, &str), to: (Option<&str>, &str), kind: u8) -> Packet {
+    Packet {
+        icmp: Some((kind, 0)),
+        ..packet(from, to, Protocol::ICMPV6)
+    }
+}
+
+fn outer(mut packet: Packet) -> Packet {
+    packet.ports = Some((40_000, 4789));
+    packet
+}
+
+fn cases() -> Vec<(Packet, &'static str)> {
+    let p = ("cali1", "10.65.0.2");
+    let p6 = ("cali1", "fd00::2");
+    let to = (Some("cali2"), "10.65.0.3");
+    let to6 = (Some("cali2"), "fd00::3");
+    let spoofed = "the source is not the pod's";
+    let of_pod = "tunnel packet of a pod";
+    let stranger = "tunnel packet from a stranger";
+    let (node, node6) = ((None, "192.0.2.1"), (None, "fd00:9::1"));
+    vec![
+        (packet(("cali1", "10.65.0.99"), to, Protocol::UDP), spoofed),
+        (packet(("cali1", "10.65.0.3"), node, Protocol::TCP), spoofed),
+        (packet(("cali1", "fd00::99"), to6, Protocol::UDP), spoofed),
+        // Only neighbour discovery has a link-local source.
+        (packet(("cali1", "fe80::99"), to6, Protocol::UDP), spoofed),
+        // A neighbour advertisement under somebody else's address.
+        (message(("cali1", "fd00::3"), node6, 136), spoofed),
+        (message(p6, node6, 134), "router advertisement of a pod"),
+        (message(p6, to6, 137), "redirect of a pod"),
+        (
+            packet(p, (None, "127.0.0.1"), Protocol::UDP),
+            "to 127.0.0.0/8 from outside",
+        ),
+        (outer(packet(p, to, Protocol::UDP)), of_pod),
+        (outer(packet(p6, to6, Protocol::UDP)), of_pod),
+        (packet(p, to, Protocol(4)), of_pod),
+        (
+            outer(packet(("cali1", "10.65.0.2"), node, Protocol::UDP)),
+            stranger,
+        ),
+        (
+            outer(packet(("eth9", "192.0.2.66"), node, Protocol::UDP)),
+            stranger,
+        ),
+        (
+            outer(packet(("eth9", "fd00:9::66"), node6, Protocol::UDP)),
+            stranger,
+        ),
+        (packet(("eth9", "192.0.2.66"), node, Protocol(4)), stranger),
+    ]
+}
+
+#[test]
+fn every_reason_is_counted() {
+    node(|| {
+        forwarding();
+        let pod = End::new("cali1", "10.65.0.2", "fd00::2");
+        let _other = End::new("cali2", "10.65.0.3", "fd00::3");
+        let outside = End::new("eth9", "192.0.2.66", "fd00:9::66");
+        run("ip addr add 192.0.2.1/32 dev lo");
+        run("ip addr add fd00:9::1/128 dev lo nodad");
+        let state = state();
+        let mut table = Table::open().unwrap();
+        table.apply(&state).unwrap();
+        careless();
+        // So that the pod's own kernel sends what is meant for 127.0.0.1 out.
+        inside(&pod.namespace, || {
+            for route in ["127.0.0.1", "127.0.0.0/8", "127.255.255.255"] {
+                let kind = if route.ends_with("255") {
+                    "broadcast"
+                } else {
+                    "local"
+                };
+                run(&format!("ip route del table local {kind} {route} dev lo"));
+            }
+            run("ip route add 127.0.0.0/8 via 169.254.1.1");
+        });
+        for (number, (packet, reason)) in (1_u16..).zip(cases()) {
+            let end = if packet.in_link == Some(link("cali1")) {
+                &pod
+            } else {
+                &outside
+            };
+            let before = counted(&mut table, reason);
+            end.send(&packet, number);
+            end.received();
+            let after = counted(&mut table, reason);
+            assert_eq!(
+                after,
+                before + 1,
+                "{packet:?}: {reason}\n{:?}",
+                table.counters()
+            );
+            let verdict = state.verdict(&packet);
+            assert!(
+                matches!(verdict, Verdict::Denied(_)),
+                "{packet:?}: {verdict:?}"
+            );
+        }
+        arp(&pod, &mut table);
+    });
+}
+
+fn counted(table: &mut Table, reason: &str) -> u64 {
+    let denied: BTreeMap<_, _> = table.counters().unwrap().denied;
+    let count = denied.get(reason);
+    count
+        .unwrap_or_else(|| panic!("no rule counts `{reason}`: {denied:#?}"))
+        .packets
+}
+
+/// The pod asks for its gateway, first in its own name, then in another's.
+fn arp(pod: &End, table: &mut Table) {
+    let reason = "the ARP sender is not the pod";
+    let ask = |address: &str| {
+        inside(&pod.namespace, || {
+            run("ip neigh flush dev eth0 nud permanent");
+            let socket = UdpSocket::bind((address, 0)).unwrap();
+            socket.send_to(b"?", "169.254.1.1:9").unwrap();
+        });
+    };
+    run("ip addr add 169.254.1.1/32 dev cali1");
+    ask("10.65.0.2");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !inside(&pod.namespace, || run("ip neigh show dev eth0")).contains("ee:ee:ee") {
+        assert!(
+            Instant::now() < deadline,
+            "the node does not answer the pod's own ARP"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(counted(table, reason), 0);
+    inside(&pod.namespace, || run("ip addr add 10.65.0.3/32 dev eth0"));
+    inside(&pod.namespace, || run("ip neigh flush dev eth0"));
+    ask("10.65.0.3");
+    while counted(table, reason) == 0 {
+        assert!(
+            Instant::now() < deadline,
+            "nothing counted the other's address"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let neighbours = run("ip neigh show dev cali1");
+    assert!(!neighbours.contains("10.65.0.3"), "{neighbours}");
+}
+
+#[test]
+fn known_nodes_reach_the_tunnel_and_nobody_tracks_it() {
+    node(|| {
+        forwarding();
+        let peer = End::new("eth9", "192.0.2.9", "fd00:9::9");
+        run("ip addr add 192.0.2.1/32 dev lo");
+        let mut state = state();
+        // A node whose own interface lets nothing in or out.
+        let endpoint = HostEndpoint {
+            link: Some(link("eth9")),
+            ingress: Vec::new(),
+            egress: Vec::new(),
+            forward_ingress: Vec::new(),
+            forward_egress: Vec::new(),
+            profiles: Vec::new(),
+        };
+        state.hosts.insert(EndpointId::new("eth9"), endpoint.into());
+        Table::open().unwrap().apply(&state).unwrap();
+        let tunnel = UdpSocket::bind("192.0.2.1:4789").unwrap();
+        let remote = inside(&peer.namespace, || {
+            UdpSocket::bind("192.0.2.9:4789").unwrap()
+        });
+        for socket in [&tunnel, &remote] {
+            socket
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+        }
+        remote.send_to(b"?", "192.0.2.1:4789").unwrap();
+        tunnel.recv_from(&mut [0; 8]).expect("from a known node");
+        // In a flow of its own: it is no answer.
+        let own = UdpSocket::bind("192.0.2.1:50000").unwrap();
+        own.send_to(b"!", "192.0.2.9:4789").unwrap();
+        remote.recv_from(&mut [0; 8]).expect("to a known node");
+        let tracked = std::fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").unwrap();
+        let entries = tracked
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split_whitespace().next());
+        assert_eq!(entries, Some("00000000"), "{tracked}");
+    });
+}
