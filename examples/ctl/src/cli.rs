@@ -287,6 +287,20 @@ pub enum Node {
         #[arg(long)]
         file: Option<PathBuf>,
     },
+    /// Every parameter that is in force here, and where its value comes from.
+    Config,
+    /// Packets by policy and rule, and those that were dropped, by reason.
+    Counters {
+        /// Also rules that no packet has met.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Announces this node's routes as ones that go away (RFC 8326), until `--off`, also through restarts.
+    Drain {
+        /// As usual again.
+        #[arg(long)]
+        off: bool,
+    },
 }
 
 /// `policy`.

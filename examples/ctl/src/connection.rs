@@ -42,7 +42,7 @@ pub fn url(global: &Global) -> Result<String, Failure> {
         return Ok(url.clone());
     }
     let path = global.config.exists().then_some(global.config.as_path());
-    let config = Config::load(path, |name| std::env::var(name).ok());
+    let config = Config::load(path, ocicat_node::config::variables());
     let config = config.map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(config.datastore.url)
 }

@@ -1,6 +1,7 @@
 //! `node`: this node, by its agent and its kernel.
 
 mod diags;
+mod figures;
 mod status;
 
 use ocicat_node::control::Client;
@@ -16,6 +17,9 @@ pub async fn run(global: &cli::Global, command: cli::Node) -> Result<(), Failure
     let client = Client::new(global.run.join("node.sock"));
     match command {
         cli::Node::Status { routes } => status::run(&client, routes, global.output),
+        cli::Node::Config => figures::config(&client, global.output),
+        cli::Node::Counters { all } => figures::counters(&client, all, global.output),
+        cli::Node::Drain { off } => figures::drain(&client, !off, global.output),
         cli::Node::Diags { file } => diags::run(global, &client, file),
     }
 }

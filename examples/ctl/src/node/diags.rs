@@ -119,21 +119,13 @@ fn conflists() -> Vec<PathBuf> {
 
 /// What the agent says, as far as it answers.
 fn agent(client: &Client) -> Vec<(String, String)> {
-    let mut texts = Vec::new();
-    let mut add = |name: &str, answer: Result<String, String>| {
-        texts.push((
-            format!("agent/{name}"),
-            answer.unwrap_or_else(|error| error),
-        ));
-    };
-    let json = |value: &serde_json::Value| format!("{value:#}");
-    let status = client.status().map_err(|error| error.to_string());
-    let status =
-        status.and_then(|one| serde_json::to_value(one).map_err(|error| error.to_string()));
-    add("status.json", status.map(|one| json(&one)));
-    let routes = client.routes().map_err(|error| error.to_string());
-    add("routes.json", routes.map(|one| json(&one)));
-    texts
+    match client.diags() {
+        Ok(files) => {
+            let inside = |(name, text): (String, String)| (format!("agent/{name}"), text);
+            files.into_iter().map(inside).collect()
+        }
+        Err(error) => vec![("agent/error.txt".into(), error.to_string())],
+    }
 }
 
 fn default_name() -> PathBuf {
