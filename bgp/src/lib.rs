@@ -5,6 +5,8 @@ pub mod attributes;
 pub mod driver;
 mod export;
 pub mod filter;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod number;
 mod peer;
 mod prefix;
@@ -22,6 +24,8 @@ pub use attributes::{
 };
 pub use filter::{Filter, FilterPeer, Learned, RuleSet, Rules, Verdict};
 pub use ipnetwork;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, PeerMetrics};
 pub use number::{AsNumber, AsNumberError, Families, Family};
 pub use peer::{
     AddPath, GracefulRestart, NextHopMode, Password, PasswordError, PeerConfig, PrivateAs, Role,

@@ -17,6 +17,11 @@ use crate::wire::PORT;
 
 /// A neighbour. Made by [`PeerConfig::new`], changed by the setters.
 #[derive(Clone)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(remote = "Self", default = "PeerConfig::blank", deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct PeerConfig {
     /// The peer's address.
@@ -30,22 +35,29 @@ pub struct PeerConfig {
     /// The address that our side of the connection has; the system chooses when `None`.
     pub local_address: Option<IpAddr>,
     /// The interface that the peer is reached over, for filters that ask. Default none.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::name"))]
     pub interface: Option<Arc<str>>,
     /// Wait for the peer to connect, never dial. Default false.
     pub passive: bool,
     /// The hold time that we propose. 0, or at least 3 s; default 90 s (RFC 4271 section 10).
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub hold_time: Duration,
     /// The keepalive interval; a third of the negotiated hold time when `None` or when longer than that.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::optional_seconds"))]
     pub keepalive: Option<Duration>,
     /// The longest pause between two attempts to connect. Default 5 s, as Calico's; the first pauses are shorter.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub connect_retry: Duration,
     /// The pause after a session that ended in an error; doubles up to six times this. Default 5 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub error_wait: Duration,
     /// Graceful restart; `None` turns both roles off. Default on.
     pub graceful_restart: Option<GracefulRestart>,
     /// The longest time that we keep a restarting peer's routes, whatever it asks for. Default 4095 s, the protocol's.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub max_restart_time: Duration,
     /// For how long after the session is back stale routes may wait for End-of-RIB. Default 360 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub stale_time: Duration,
     /// The address families to exchange. Default: that of the peer's address.
     pub families: Families,
@@ -55,7 +67,8 @@ pub struct PeerConfig {
     pub rr_client: bool,
     /// How far away the peer may be.
     pub ttl: Ttl,
-    /// The TCP MD5 password.
+    /// The TCP MD5 password. Never serialised.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub password: Option<Password>,
     /// More prefixes than this end the session with Cease/1. `None`: no limit. Default one million.
     pub max_prefixes: Option<u32>,
@@ -77,8 +90,10 @@ pub struct PeerConfig {
     /// What becomes of private AS numbers in what is sent to other ASes. Default: they stay.
     pub private_as: PrivateAs,
     /// What is taken from the peer. `None`: everything.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub import: Option<Arc<dyn Filter>>,
     /// What is sent to the peer. `None`: everything that the RFCs let pass.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub export: Option<Arc<dyn Filter>>,
 }
 

@@ -24,6 +24,7 @@ pub struct LinkId(pub(crate) u32);
 
 /// The states of RFC 4271 section 8.2.2; of several connections the one that is furthest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum State {
     /// Stopped.
     Idle,

@@ -27,6 +27,7 @@ use slot::Slot;
 
 /// A peer of a [`Speaker`]. Not used again for another peer before 65536 have come and gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PeerId(u32);
 
 impl PeerId {

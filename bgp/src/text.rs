@@ -1,4 +1,8 @@
-//! Values that are one word of text in JSON and its like.
+//! Values as text, and configuration, for serde (feature `serde`).
+
+mod configuration;
+mod status;
+pub(crate) mod time;
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -10,6 +14,8 @@ use crate::Prefix;
 use crate::attributes::{Community, LargeCommunity};
 use crate::filter::CommunityValue;
 use crate::number::{AsNumber, Families, Family};
+pub(crate) use configuration::template;
+pub(crate) use time::{name, optional_seconds, seconds};
 
 fn parse<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
     deserializer: D,

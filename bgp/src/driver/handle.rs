@@ -31,6 +31,8 @@ pub(super) enum Command {
     Events(mpsc::Sender<Event>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Routes(oneshot::Sender<Vec<Route>>),
+    #[cfg(feature = "metrics")]
+    Metrics(oneshot::Sender<crate::Metrics>),
     Stop(Stop, oneshot::Sender<()>),
 }
 
@@ -190,6 +192,18 @@ impl Handle {
     /// Nothing stays behind.
     pub async fn routes(&self) -> Result<Vec<Route>, Stopped> {
         self.ask(Command::Routes).await
+    }
+
+    /// The counters.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    ///
+    /// # Cancel safety
+    /// Nothing stays behind.
+    #[cfg(feature = "metrics")]
+    pub async fn metrics(&self) -> Result<crate::Metrics, Stopped> {
+        self.ask(Command::Metrics).await
     }
 
     /// Ends every session and the driver; returns when the connections are closed. With [`Stop::Silent`] peers that

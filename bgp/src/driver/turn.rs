@@ -111,6 +111,8 @@ impl Inner {
             Command::Routes(reply) => {
                 let _ = reply.send(self.speaker.routes());
             }
+            #[cfg(feature = "metrics")]
+            Command::Metrics(reply) => drop(reply.send(self.speaker.metrics())),
             Command::Stop(stop, reply) => {
                 self.speaker.stop(&stop, now);
                 self.stopping

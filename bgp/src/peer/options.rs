@@ -4,9 +4,15 @@ use crate::number::{AsNumber, Families};
 
 /// What a speaker asks of its peers while it restarts (RFC 4724, 8538).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct GracefulRestart {
     /// For how long the peer shall keep our routes, in whole seconds up to 4095. Default 120 s, as Calico's.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub time: Duration,
     /// The host found its routes in this kernel at start, so forwarding went on while the process was gone: the F
     /// bit of the first OPEN. Default false. Later OPENs of the same process have the bit in any case.
@@ -45,6 +51,11 @@ impl GracefulRestart {
 
 /// Which next hop routes are sent with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum NextHopMode {
     /// As RFC 4271 section 5.1.3 has it: unchanged towards the own AS, the session's address towards others.
@@ -58,6 +69,11 @@ pub enum NextHopMode {
 
 /// How far away a peer may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Ttl {
     /// Packets go out with the system's default and are taken with any value: multihop without a bound.
@@ -77,7 +93,11 @@ pub enum Ttl {
 ///
 /// What is sent are all paths whose next hop can be reached and that the export filter lets pass, the best one first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct AddPath {
     /// Several paths per prefix are taken from the peer.

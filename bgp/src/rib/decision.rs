@@ -7,6 +7,11 @@ use crate::attributes::Origin;
 
 /// The step of the decision process that left one path (RFC 4271 section 9.1.2.2, RFC 4456 section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Step {
     /// There was no other usable path.

@@ -7,6 +7,7 @@ use crate::wire::{AddPathMode, Capability, GracefulRestartCapability, Notificati
 
 /// What both sides of a session have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Negotiated {
     /// The peer's AS.
@@ -14,8 +15,10 @@ pub struct Negotiated {
     /// The peer's BGP identifier.
     pub peer_id: Ipv4Addr,
     /// The shorter of both hold times; zero means that the session never times out.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub hold_time: Duration,
     /// How often we send KEEPALIVE; zero means never.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub keepalive: Duration,
     /// The families that both sides want.
     pub families: Families,

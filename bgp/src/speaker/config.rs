@@ -8,6 +8,11 @@ use crate::peer::PeerConfig;
 
 /// A speaker. Made by [`SpeakerConfig::new`], changed by the setters.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(remote = "Self", default = "SpeakerConfig::blank", deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct SpeakerConfig {
     /// The AS of the speaker.
@@ -20,8 +25,10 @@ pub struct SpeakerConfig {
     /// to wait, and takes its time before it says End-of-RIB. Default false.
     pub restarting: bool,
     /// After a restart, the longest time to wait for the routes of peers that are up. Default 120 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub deferral: Duration,
     /// After a restart, how long to wait for peers that have not been seen yet. Default 10 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::seconds"))]
     pub deferral_unseen: Duration,
     /// How many equally good paths are used per prefix, 1..=255. Default 1.
     pub max_paths: u8,
@@ -130,11 +137,17 @@ impl SpeakerConfig {
 
 /// Neighbours that need not be configured one by one: whoever connects from a prefix.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(remote = "Self", default = "DynamicPeers::blank", deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct DynamicPeers {
     /// Where they connect from.
     pub prefix: Prefix,
     /// What they are like; the address is each one's own, and they are passive.
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::template"))]
     pub template: PeerConfig,
     /// How many dynamic neighbours the speaker may have at once. Default 5000.
     pub limit: usize,

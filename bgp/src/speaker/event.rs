@@ -10,6 +10,11 @@ use crate::session::{DownReason, Negotiated, State};
 
 /// What the host is told. A prefix whose best paths change several times before it asks is told about once.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "event", rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Event {
     /// The best paths of a prefix are these now. A path that is learned once more as it was, as after a graceful
@@ -40,6 +45,10 @@ pub enum Event {
         /// Why.
         reason: DownReason,
         /// For how long its routes are kept (graceful restart); `None` when they are gone.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "crate::text::seconds::serialize_option")
+        )]
         kept: Option<Duration>,
     },
     /// The peer has sent all routes that it has (RFC 4724 section 2).
@@ -79,6 +88,7 @@ pub enum Event {
 
 /// One of a prefix's best paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct BestRoute {
     /// Where packets go; `None` for a route that this speaker originates itself.
@@ -99,6 +109,7 @@ pub struct BestRoute {
 
 /// A prefix with all its paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Route {
     /// The destinations.
@@ -113,6 +124,7 @@ pub struct Route {
 
 /// How a peer is doing.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PeerStatus {
     /// Which peer.
@@ -123,7 +135,8 @@ pub struct PeerStatus {
     pub peer_as: AsNumber,
     /// Where its session is.
     pub state: State,
-    /// Since when it has been established, or has not.
+    /// Since when it has been established, or has not. Not serialised: it is of this process's clock.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub since: Instant,
     /// Why the last session or attempt ended.
     pub last_error: Option<DownReason>,

@@ -6,6 +6,7 @@ use super::slot::Slot;
 use super::{BestRoute, Event, PeerId, PeerStatus, Route, Speaker};
 use crate::Prefix;
 use crate::attributes::Attributes;
+use crate::number::Family;
 use crate::rib::{Context, Entry, LOCAL, Path, Step, Table, decide};
 use crate::wire::{Key, V4, V6};
 
@@ -188,6 +189,15 @@ impl Speaker {
                 used: entry.used().len(),
                 step: decide(entry.paths(), &self.rib.context).map(|decision| decision.step),
             });
+        }
+    }
+
+    /// How many prefixes of a family have a path, or a change that somebody has yet to see.
+    #[must_use]
+    pub fn prefix_count(&self, family: Family) -> usize {
+        match family {
+            Family::Ipv4Unicast => self.rib.v4.len(),
+            Family::Ipv6Unicast => self.rib.v6.len(),
         }
     }
 

@@ -35,6 +35,7 @@ pub enum Capability {
 
 /// The graceful restart capability (RFC 4724 section 3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct GracefulRestartCapability {
     /// The R bit: the speaker has restarted and waits for its peers' routes.
     pub restarting: bool,

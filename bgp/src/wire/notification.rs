@@ -198,6 +198,10 @@ impl fmt::Display for Notification {
             write!(f, ": {subcode}")?;
         }
         write!(f, " ({}/{})", self.code, self.subcode)?;
+        let inner = self.is(Self::HARD_RESET).then(|| Self::parse(&self.data));
+        if let Some(inner) = inner.flatten().filter(|inner| !inner.is(Self::HARD_RESET)) {
+            return write!(f, " for {inner}");
+        }
         match self.text() {
             Some(text) => write!(f, " {text:?}"),
             None => Ok(()),
