@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod api;
 mod bench;
+mod costs;
 mod dist;
 mod documents;
 mod lab;
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND
   vm                the kernel tests again on Debian's kernel under qemu, where there is IP in IP
   package           package every crate and build a program against each archive, outside the workspace
   dist              static programs, the image, the manifests and their checksums, in target/dist
+  costs [--write]   what each crate costs who adds it; --write measures builds, too, and updates README.md
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
   system [--tests]  install the system packages that building and the lab (or the tests) need
 ";
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
         ("vm", []) => vm::run(),
         ("package", []) => package::run(),
         ("dist", []) => dist::dist(),
+        ("costs", []) => costs::run_costs(false),
+        ("costs", ["--write"]) => costs::run_costs(true),
         ("api", []) => api::run(false),
         ("api", ["--bless"]) => api::run(true),
         ("system", []) => system::install(system::Purpose::Lab),
