@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use ocicat_bgp::{
@@ -22,8 +22,31 @@ enum Heard {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(address), Some(peer_as)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: threads ADDRESS AS".into());
+        return Err("usage: threads ADDRESS AS [PORT]".into());
     };
+    let port = arguments.next().map_or(Ok(179), |port| port.parse())?;
+    let peer = PeerConfig::new(address.parse()?, peer_as.parse::<u32>()?).port(port);
+    run(peer, |event| {
+        match event {
+            Event::Best {
+                prefix,
+                routes,
+                step,
+            } => {
+                let hop = routes.first().and_then(|route| route.next_hop);
+                println!("{prefix} via {hop:?}: {step}");
+            }
+            other => println!("{other:?}"),
+        }
+        true
+    })
+}
+
+/// Speaks with `peer` until `tell` has heard enough.
+pub fn run(
+    peer: PeerConfig,
+    mut tell: impl FnMut(Event) -> bool,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut speaker = Speaker::new(
         SpeakerConfig::new(64512, [192, 0, 2, 1].into()),
         Instant::now(),
@@ -31,64 +54,57 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     speaker.subscribe();
     speaker.originate("10.1.0.0/26".parse()?, &Attributes::local());
     speaker.originations_complete();
-    let peer = PeerConfig::new(address.parse()?, peer_as.parse::<u32>()?);
     speaker.add_peer(peer, Instant::now())?;
     let (sender, receiver) = channel();
-    turn_for_ever(&mut speaker, &sender, &receiver)
-}
-
-fn turn_for_ever(
-    speaker: &mut Speaker,
-    sender: &Sender<Heard>,
-    receiver: &Receiver<Heard>,
-) -> Result<(), Box<dyn std::error::Error>> {
     let mut streams: Vec<(PeerId, LinkId, TcpStream)> = Vec::new();
     loop {
-        while let Some(output) = speaker.poll_output() {
-            match output {
-                Output::Connect { peer, link } => {
-                    let config = speaker.peer_config(peer).ok_or("a peer without settings")?;
-                    let (to, sender) = ((config.address, config.port), sender.clone());
-                    std::thread::spawn(move || listen(peer, link, to, &sender));
-                }
-                Output::Close { link, last, .. } => {
-                    if let Some(at) = streams.iter().position(|(_, other, _)| *other == link) {
-                        let (_, _, mut stream) = streams.remove(at);
-                        stream.write_all(&last)?;
-                    }
-                }
-                _ => {}
-            }
-        }
-        while let Some((peer, link)) = speaker.poll_ready() {
-            let mut bytes = Vec::new();
-            while speaker.poll_transmit(peer, link, Instant::now(), &mut bytes) {}
-            if let Some((_, _, stream)) = streams.iter_mut().find(|(_, other, _)| *other == link) {
-                stream.write_all(&bytes)?;
-            }
-        }
+        turn(&mut speaker, &sender, &mut streams)?;
         while let Some(event) = speaker.poll_event() {
-            match event {
-                Event::Best {
-                    prefix,
-                    routes,
-                    step,
-                } => {
-                    let hop = routes.first().and_then(|route| route.next_hop);
-                    println!("{prefix} via {hop:?}: {step}");
-                }
-                other => println!("{other:?}"),
+            if !tell(event) {
+                return Ok(());
             }
         }
         let due = speaker
             .poll_timeout()
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
         match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok(heard) => hear(speaker, heard, &mut streams)?,
+            Ok(heard) => hear(&mut speaker, heard, &mut streams)?,
             Err(RecvTimeoutError::Timeout) => speaker.handle_timeout(Instant::now()),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
+}
+
+/// Does what the speaker asks for, and sends what it has to say.
+fn turn(
+    speaker: &mut Speaker,
+    sender: &Sender<Heard>,
+    streams: &mut Vec<(PeerId, LinkId, TcpStream)>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    while let Some(output) = speaker.poll_output() {
+        match output {
+            Output::Connect { peer, link } => {
+                let config = speaker.peer_config(peer).ok_or("a peer without settings")?;
+                let (to, sender) = ((config.address, config.port), sender.clone());
+                std::thread::spawn(move || listen(peer, link, to, &sender));
+            }
+            Output::Close { link, last, .. } => {
+                if let Some(at) = streams.iter().position(|(_, other, _)| *other == link) {
+                    let (_, _, mut stream) = streams.remove(at);
+                    stream.write_all(&last)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    while let Some((peer, link)) = speaker.poll_ready() {
+        let mut bytes = Vec::new();
+        while speaker.poll_transmit(peer, link, Instant::now(), &mut bytes) {}
+        if let Some((_, _, stream)) = streams.iter_mut().find(|(_, other, _)| *other == link) {
+            stream.write_all(&bytes)?;
+        }
+    }
+    Ok(())
 }
 
 fn hear(
