@@ -24,6 +24,8 @@ mod netns;
 #[cfg(feature = "linux")]
 mod options;
 #[cfg(feature = "linux")]
+mod recheck;
+#[cfg(feature = "linux")]
 mod routes;
 #[cfg(feature = "linux")]
 mod rules;
@@ -44,3 +46,5 @@ pub use interfaces::interfaces;
 pub use lookup::{Way, routes_of, way_to};
 #[cfg(feature = "linux")]
 pub use options::Options;
+#[cfg(feature = "linux")]
+pub use recheck::{Rechecked, recheck_connections};

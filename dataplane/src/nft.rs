@@ -34,7 +34,8 @@
 //! # Marks
 //!
 //! Two bits of the packet mark are ours: [`ACCEPTED`] stays on packets that policy let through, [`PASSED`] is set
-//! between a rule with Pass and the end of its tier.
+//! between a rule with Pass and the end of its tier. One bit of the connection's mark is ours where open connections
+//! are judged again ([`OpenConnections::Cut`](crate::state::OpenConnections::Cut)): [`CUT`].
 
 // Without the feature `linux` there is only the text; what the kernel's side alone uses is dead there.
 #[cfg_attr(not(feature = "linux"), allow(dead_code))]
@@ -66,7 +67,7 @@ mod text;
 #[cfg_attr(not(feature = "linux"), allow(dead_code))]
 mod wire;
 
-pub use compile::{ACCEPTED, PASSED};
+pub use compile::{ACCEPTED, CUT, PASSED};
 pub use lacking::Lacking;
 #[cfg(feature = "linux")]
 pub use obstacle::Obstacle;

@@ -16,8 +16,8 @@ pub use net::{
 };
 pub use policy::{
     Action, Denied, EndTier, EndpointId, EndpointToHost, FailsafePort, HostEndpoint, HostRules,
-    Icmp, IpVersion, Logging, Nat, Policy, PolicyId, PortRange, ProfileId, Protocol, Rule, Side,
-    Tier, TunnelGuard, Workload,
+    Icmp, IpVersion, Logging, Nat, OpenConnections, Policy, PolicyId, PortRange, ProfileId,
+    Protocol, Rule, Side, Tier, TunnelGuard, Workload,
 };
 pub use set::{Member, Members, Moment, Set, SetChange, SetId};
 

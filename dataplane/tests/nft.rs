@@ -15,6 +15,8 @@ mod obstacles;
 mod packets;
 #[path = "nft/random.rs"]
 mod random;
+#[path = "nft/recheck.rs"]
+mod recheck;
 #[path = "nft/rootless.rs"]
 mod rootless;
 #[path = "nft/shape.rs"]

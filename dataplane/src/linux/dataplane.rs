@@ -7,6 +7,7 @@ use super::follow::{Effect, Interest};
 use super::monitor::{Heard, Monitor};
 use super::netns::Home;
 use super::options::Options;
+use super::recheck::recheck_connections;
 use super::sysctl;
 use super::view::View;
 use crate::netlink::Socket;
@@ -154,6 +155,11 @@ impl LinuxDataplane {
                 self.guarded = true;
                 report.changed += done.changed;
                 report.failed.extend(done.failed);
+                if done.changed > 0
+                    && let Err(error) = recheck_connections(desired)
+                {
+                    report.fail(Object::Policies, error.into());
+                }
                 Ok(())
             }
             Err(error) if self.guarded => {

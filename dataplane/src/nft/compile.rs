@@ -29,6 +29,9 @@ pub const ACCEPTED: u32 = 0x0001_0000;
 /// The bit of the packet mark that says that a rule left its tier with Pass. It means nothing outside our chains.
 pub const PASSED: u32 = 0x0002_0000;
 
+/// The bit of the connection's mark (`ct mark`) that says that policy has come to deny the connection.
+pub const CUT: u32 = 0x0004_0000;
+
 /// Which way policy looks at a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Direction {

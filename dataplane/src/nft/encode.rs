@@ -23,6 +23,7 @@ pub(crate) const JUMP: i32 = -3;
 pub(crate) const GOTO: i32 = -4;
 pub(crate) const RETURN: i32 = -5;
 
+const CT_MARK: u32 = 3;
 const META_MARK: u32 = 3;
 const META_IN_NAME: u32 = 6;
 const META_OUT_NAME: u32 = 7;
@@ -97,6 +98,13 @@ fn encode(b: &mut Buffer, statement: &Statement) {
                 b.be32(2, 0);
             });
             any_bit(b, *states);
+        }
+        Statement::ConnectionMarked(bits) => {
+            expression(b, "ct", |b| {
+                b.be32(1, REG);
+                b.be32(2, CT_MARK);
+            });
+            any_bit(b, *bits);
         }
         Statement::Marked(bits) => {
             meta(b, META_MARK, REG);

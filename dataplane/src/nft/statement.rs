@@ -68,6 +68,8 @@ pub(crate) enum Statement {
     State(u32),
     /// One of these bits is set in the packet's mark.
     Marked(u32),
+    /// One of these bits is set in the connection's mark.
+    ConnectionMarked(u32),
     /// Clears, then sets bits of the packet's mark.
     Mark {
         clear: u32,

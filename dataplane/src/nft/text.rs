@@ -266,6 +266,7 @@ impl fmt::Display for Statement {
                 write!(f, "ct state {}", names.join(","))
             }
             Self::Marked(bits) => write!(f, "meta mark & {bits:#010x} != 0"),
+            Self::ConnectionMarked(bits) => write!(f, "ct mark & {bits:#010x} != 0"),
             Self::Mark { clear, set } if *set == 0 => {
                 write!(f, "meta mark set meta mark & {:#010x}", !clear)
             }

@@ -295,6 +295,18 @@ pub struct TunnelGuard {
     pub sources: SetId,
 }
 
+/// What becomes of a connection that is open when policy changes to deny it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenConnections {
+    /// It stays open until it ends: what Calico does, and what NetworkPolicy leaves undefined.
+    #[default]
+    Keep,
+    /// Connections of pods are judged again after each change of policy: those that are denied now are marked in
+    /// connection tracking ([`nft::CUT`](crate::nft::CUT)) and their packets dropped, in both directions; others notice nothing. Costs a
+    /// look at every tracked connection after each change, and one more comparison for each packet.
+    Cut,
+}
+
 /// What a denied packet meets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Denied {
@@ -344,6 +356,8 @@ pub struct HostRules {
     pub failsafe_out: Vec<FailsafePort>,
     /// What a packet meets that a policy, a tier's end or a missing profile denies.
     pub denied: Denied,
+    /// What becomes of open connections that policy comes to deny.
+    pub open_connections: OpenConnections,
     /// Where rules log to.
     pub logging: Logging,
 }
@@ -358,6 +372,7 @@ impl Default for HostRules {
             failsafe_in: Vec::new(),
             failsafe_out: Vec::new(),
             denied: Denied::default(),
+            open_connections: OpenConnections::default(),
             logging: Logging::default(),
         }
     }

@@ -7,13 +7,13 @@ use super::endpoint::{counted, failsafe};
 use super::hosts::{always_open, failsafe_rules, links, output_rules};
 use super::nat::postrouting;
 use super::rule::reject_chain;
-use super::{ACCEPTED, Direction, Needs, Output, Variant};
+use super::{ACCEPTED, CUT, Direction, Needs, Output, Variant};
 use crate::Prefix;
 use crate::nft::ruleset::{Chain, Element, Hook, Part, Place, Shape};
 use crate::nft::statement::{Field, Rule, Statement, Value, Verdict, state};
 use crate::state::{
     Denied, EndpointId, EndpointToHost, HostEndpoint, HostRules, IpVersion, LinkName, Nat,
-    PortRange, Protocol, TunnelGuard,
+    OpenConnections, PortRange, Protocol, TunnelGuard,
 };
 
 /// From the link that a packet comes in by to the chain of its pod's egress policy.
@@ -68,7 +68,7 @@ pub(super) fn compile(base: &Base<'_>, needs: &mut Needs<'_>) {
     let rules = input(base, needs);
     chain(needs.output, "input", hook(Place::Input, FILTER), rules);
     chain(needs.output, FROM_PODS, None, from_pods(base));
-    chain(needs.output, TO_PODS, None, to_pods());
+    chain(needs.output, TO_PODS, None, to_pods(base));
     chain(needs.output, PODS_TO_HOST, None, pods_to_host(base));
     if base.host.denied == Denied::Reject {
         chain(needs.output, &reject_chain(), None, reject());
@@ -287,6 +287,14 @@ fn accept() -> [Statement; 2] {
     ]
 }
 
+/// Drops packets of connections that policy has come to deny.
+fn cut(base: &Base<'_>) -> Option<Rule> {
+    let cut = Statement::ConnectionMarked(CUT);
+    let all = vec![cut, Statement::Counter, Statement::Verdict(Verdict::Drop)];
+    (base.host.open_connections == OpenConnections::Cut)
+        .then(|| Rule::new(all, "a later policy denies the connection"))
+}
+
 /// The fast path, and packets that belong to no connection.
 fn connections() -> Vec<Rule> {
     let mut open = vec![Statement::State(state::ESTABLISHED | state::RELATED)];
@@ -305,6 +313,7 @@ fn connections() -> Vec<Rule> {
 fn forward(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
     let mut rules = Vec::new();
     if !base.endpoints.is_empty() {
+        rules.extend(cut(base));
         let mut open = vec![Statement::State(state::ESTABLISHED | state::RELATED)];
         open.extend(accept());
         rules.push(Rule::new(open, "open connections"));
@@ -327,7 +336,7 @@ fn forward(base: &Base<'_>, output: &mut Output) -> Vec<Rule> {
 }
 
 fn from_pods(base: &Base<'_>) -> Vec<Rule> {
-    let mut rules = connections();
+    let mut rules: Vec<Rule> = cut(base).into_iter().chain(connections()).collect();
     for tunnel in &base.host.tunnels {
         let mut all = outer(tunnel);
         all.extend([Statement::Counter, Statement::Verdict(Verdict::Drop)]);
@@ -342,8 +351,8 @@ fn from_pods(base: &Base<'_>) -> Vec<Rule> {
     rules
 }
 
-fn to_pods() -> Vec<Rule> {
-    let mut rules = connections();
+fn to_pods(base: &Base<'_>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = cut(base).into_iter().chain(connections()).collect();
     let dispatch = Statement::Map {
         field: Field::OutLink,
         map: TO_POD.into(),
@@ -405,7 +414,8 @@ fn input(base: &Base<'_>, needs: &mut Needs<'_>) -> Vec<Rule> {
 }
 
 fn pods_to_host(base: &Base<'_>) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = connections().drain(..1).collect();
+    let mut rules: Vec<Rule> = cut(base).into_iter().collect();
+    rules.extend(connections().drain(..1));
     // Group membership and neighbour discovery: without them there is no IPv6 at all.
     for kind in [130, 131, 132, 133, 135, 136, 143] {
         let mut all = vec![
