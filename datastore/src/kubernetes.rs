@@ -29,11 +29,10 @@ use self::group::Seen;
 use self::place::{Found, Place};
 use crate::backend::{Backend, Listing, Op, Watch};
 use crate::error::StoreError;
+use crate::group::ApiGroup;
 use crate::join;
 use crate::model::Kind;
 use crate::object::{Key, Object, Revision, Scope};
-
-pub use self::group::ApiGroup;
 
 /// How long a listing may wait so that not everybody lists at the same moment.
 const SPREAD: Duration = Duration::from_secs(1);

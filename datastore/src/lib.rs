@@ -2,6 +2,8 @@
 
 mod annotations;
 mod backend;
+#[cfg(feature = "crds")]
+pub mod crds;
 mod error;
 #[cfg(feature = "etcd")]
 mod etcd;
@@ -9,6 +11,8 @@ mod etcd;
 mod feed;
 #[cfg(feature = "follow")]
 mod follow;
+#[cfg(any(feature = "crds", feature = "kubernetes"))]
+mod group;
 #[cfg(feature = "apiserver")]
 mod identity;
 #[cfg(feature = "ipam")]
@@ -45,8 +49,10 @@ pub use error::StoreError;
 pub use etcd::{Etcd, EtcdOptions};
 #[cfg(feature = "follow")]
 pub use follow::{Follow, follow, follow_scopes};
+#[cfg(any(feature = "crds", feature = "kubernetes"))]
+pub use group::ApiGroup;
 #[cfg(feature = "kubernetes")]
-pub use kubernetes::{ApiGroup, Kubernetes, KubernetesOptions};
+pub use kubernetes::{Kubernetes, KubernetesOptions};
 #[cfg(feature = "memory")]
 pub use memory::{Call, Fate, Memory};
 pub use model::{Kind, Metadata, Resource};

@@ -95,7 +95,8 @@ fn etcd(url: &str, _rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
 
 #[cfg(feature = "kubernetes")]
 fn kubernetes(url: &str, rest: &str) -> Result<Arc<dyn Backend>, StoreError> {
-    use crate::kubernetes::{ApiGroup, Kubernetes, KubernetesOptions};
+    use crate::group::ApiGroup;
+    use crate::kubernetes::{Kubernetes, KubernetesOptions};
 
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let mut options = KubernetesOptions {

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::connection::escaped;
-use super::group::ApiGroup;
 use super::{custom, node, pod, profile, records};
 use crate::error::StoreError;
+use crate::group::ApiGroup;
 use crate::model::Kind;
 use crate::object::{Key, Object, Revision, Scope, take_version};
 

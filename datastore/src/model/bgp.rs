@@ -8,6 +8,7 @@ use super::{Kind, Resource};
 
 /// BGP settings: of the cluster when named `default`, of one node when named `node.NODE`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpConfiguration {
     /// Name, labels and the rest of what every object carries.
@@ -30,6 +31,7 @@ impl Resource for BgpConfiguration {
 
 /// The specification of a [`BgpConfiguration`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpConfigurationSpec {
     /// The level of the BGP log; `Info` when absent.
@@ -111,6 +113,7 @@ pub struct BgpConfigurationSpec {
 
 /// A name for a community value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Community {
     /// The name.
@@ -121,6 +124,7 @@ pub struct Community {
 
 /// Communities to attach to what is announced inside a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct PrefixAdvertisement {
     /// The range.
@@ -131,6 +135,7 @@ pub struct PrefixAdvertisement {
 
 /// A range of service addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceRange {
     /// The range.
@@ -139,6 +144,7 @@ pub struct ServiceRange {
 
 /// Where a password is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpPassword {
     /// A key of a Kubernetes Secret.
@@ -148,6 +154,7 @@ pub struct BgpPassword {
 
 /// A key of a Kubernetes Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct SecretKeyRef {
     /// The Secret's name.
@@ -161,6 +168,7 @@ pub struct SecretKeyRef {
 
 /// A BGP session of some nodes with a peer outside or inside of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpPeer {
     /// Name, labels and the rest of what every object carries.
@@ -183,6 +191,7 @@ impl Resource for BgpPeer {
 
 /// The specification of a [`BgpPeer`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpPeerSpec {
     /// The node that peers; excludes `node_selector`. All nodes when both are absent.
@@ -246,6 +255,7 @@ pub struct BgpPeerSpec {
 
 /// Rules for routes that are sent to or taken from peers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpFilter {
     /// Name, labels and the rest of what every object carries.
@@ -268,6 +278,7 @@ impl Resource for BgpFilter {
 
 /// The specification of a [`BgpFilter`]. In each list the first rule that matches decides; with none, the default does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpFilterSpec {
     /// For IPv4 routes that are sent.
@@ -286,6 +297,7 @@ pub struct BgpFilterSpec {
 
 /// A rule: a route that has everything that is stated matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpFilterRule {
     /// `Accept` or `Reject`.
@@ -324,6 +336,7 @@ pub struct BgpFilterRule {
 
 /// Bounds of a prefix length, both included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct PrefixLengthRange {
     /// The lowest.
@@ -336,6 +349,7 @@ pub struct PrefixLengthRange {
 
 /// Communities, of which a route has one at least.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct CommunityMatch {
     /// The communities.
@@ -344,6 +358,7 @@ pub struct CommunityMatch {
 
 /// A change of an accepted route; one of the fields is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpFilterOperation {
     /// Adds a community.
@@ -359,6 +374,7 @@ pub struct BgpFilterOperation {
 
 /// The community to add.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AddCommunity {
     /// `aa:nn`, or `aa:nn:mm` for a large one.
@@ -367,6 +383,7 @@ pub struct AddCommunity {
 
 /// The AS numbers to put before the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct PrependAsPath {
     /// In the order in which they will stand.
@@ -375,6 +392,7 @@ pub struct PrependAsPath {
 
 /// The metric to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct SetPriority {
     /// The metric.

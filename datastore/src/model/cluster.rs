@@ -9,6 +9,7 @@ use super::{Kind, Resource};
 
 /// Facts about the cluster; its name is `default`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterInformation {
     /// Name, labels and the rest of what every object carries.
@@ -31,6 +32,7 @@ impl Resource for ClusterInformation {
 
 /// The specification of a [`ClusterInformation`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterInformationSpec {
     /// The cluster's id.
@@ -52,6 +54,7 @@ pub struct ClusterInformationSpec {
 
 /// Parameters of the node agent: of all nodes when named `default`, of one when named `node.NODE`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct FelixConfiguration {
     /// Name, labels and the rest of what every object carries.
@@ -77,6 +80,7 @@ impl Resource for FelixConfiguration {
 /// Parameters are laid over each other by name and come in as text, too (from files and the environment); that
 /// is why they are a map here. Names are as in Calico: `defaultEndpointToHostAction`, `vxlanPort`, ...
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct FelixConfigurationSpec {
     /// Only for nodes with such labels; in objects of other names than `default` and `node.NODE`.
@@ -89,6 +93,7 @@ pub struct FelixConfigurationSpec {
 
 /// Settings of Calico's controllers, kept as they are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubeControllersConfiguration {
     /// Name, labels and the rest of what every object carries.

@@ -10,6 +10,7 @@ use super::{Kind, Resource};
 ///
 /// For a pod its name is made by [`workload_endpoint_name`](super::names::workload_endpoint_name).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadEndpoint {
     /// Name, labels and the rest of what every object carries.
@@ -32,6 +33,7 @@ impl Resource for WorkloadEndpoint {
 
 /// The specification of a [`WorkloadEndpoint`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadEndpointSpec {
     /// What started the workload: `k8s`, `cni`, ...
@@ -89,6 +91,7 @@ pub struct WorkloadEndpointSpec {
 
 /// A floating address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpNat {
     /// The endpoint's address.
@@ -101,6 +104,7 @@ pub struct IpNat {
 
 /// A named port of a [`WorkloadEndpoint`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadEndpointPort {
     /// The name that policies use.
@@ -120,6 +124,7 @@ pub struct WorkloadEndpointPort {
 
 /// Limits of an endpoint; 0 or absent is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct QosControls {
     /// Bits a second to the endpoint.
@@ -171,6 +176,7 @@ pub struct QosControls {
 
 /// An interface of a node that policies are applied to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostEndpoint {
     /// Name, labels and the rest of what every object carries.
@@ -193,6 +199,7 @@ impl Resource for HostEndpoint {
 
 /// The specification of a [`HostEndpoint`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostEndpointSpec {
     /// The node's name.
@@ -214,6 +221,7 @@ pub struct HostEndpointSpec {
 
 /// A named port of a [`HostEndpoint`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostEndpointPort {
     /// The name that policies use.

@@ -9,6 +9,7 @@ use super::{Kind, Resource};
 
 /// A range from which pods, tunnels and services draw their addresses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpPool {
     /// Name, labels and the rest of what every object carries.
@@ -34,6 +35,7 @@ impl Resource for IpPool {
 
 /// The specification of an [`IpPool`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpPoolSpec {
     /// The range, host bits zero, such as `10.10.0.0/16`. Cannot be changed.
@@ -75,6 +77,7 @@ pub struct IpPoolSpec {
 
 /// What was found out about an [`IpPool`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpPoolStatus {
     /// Such as `Allocatable`; one that is `False` keeps the pool from being used.
@@ -84,6 +87,7 @@ pub struct IpPoolStatus {
 
 /// Addresses that are never handed out on their own account.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpReservation {
     /// Name, labels and the rest of what every object carries.
@@ -106,6 +110,7 @@ impl Resource for IpReservation {
 
 /// The specification of an [`IpReservation`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpReservationSpec {
     /// Ranges or single addresses.
@@ -115,6 +120,7 @@ pub struct IpReservationSpec {
 
 /// The settings of address management for the entire cluster; its name is `default`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpamConfig {
     /// Name, labels and the rest of what every object carries.
@@ -139,6 +145,7 @@ impl Resource for IpamConfig {
 ///
 /// Its name is the block's range with `.`, `:` and `/` written as `-`: see [`block_name`](super::names::block_name).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpamBlock {
     /// Name, labels and the rest of what every object carries.
@@ -161,6 +168,7 @@ impl Resource for IpamBlock {
 
 /// The record of an [`IpamBlock`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpamBlockSpec {
     /// The block's range.
@@ -191,6 +199,7 @@ pub struct IpamBlockSpec {
 
 /// Who holds an address of a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AllocationAttribute {
     /// The handle that the address was given to.
@@ -211,6 +220,7 @@ pub struct AllocationAttribute {
 ///
 /// Its name is made by [`affinity_name`](super::names::affinity_name).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BlockAffinity {
     /// Name, labels and the rest of what every object carries.
@@ -233,6 +243,7 @@ impl Resource for BlockAffinity {
 
 /// The record of a [`BlockAffinity`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct BlockAffinitySpec {
     /// `pending`, `confirmed` or `pendingDeletion`; an empty one counts as confirmed.
@@ -254,6 +265,7 @@ pub struct BlockAffinitySpec {
 
 /// An index from a handle to the blocks that hold its addresses; its name is the handle.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpamHandle {
     /// Name, labels and the rest of what every object carries.
@@ -276,6 +288,7 @@ impl Resource for IpamHandle {
 
 /// The record of an [`IpamHandle`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpamHandleSpec {
     /// The handle.
@@ -290,6 +303,7 @@ pub struct IpamHandleSpec {
 
 /// The specification of an [`IpamConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpamConfigSpec {
     /// No node takes an address from another node's block.

@@ -11,6 +11,7 @@ use super::{Kind, Resource};
 
 /// A NetworkPolicy of `networking.k8s.io/v1`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubeNetworkPolicy {
     /// Name, labels and the rest of what every object carries.
@@ -33,6 +34,7 @@ impl Resource for KubeNetworkPolicy {
 
 /// The specification of a [`KubeNetworkPolicy`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubeNetworkPolicySpec {
     /// Which pods of the namespace the policy is for; all when empty.
@@ -56,6 +58,7 @@ pub struct KubeNetworkPolicySpec {
 
 /// A label selector of Kubernetes; everything matches an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
     /// Labels with these values.
@@ -68,6 +71,7 @@ pub struct LabelSelector {
 
 /// One requirement of a [`LabelSelector`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelectorRequirement {
     /// The label.
@@ -81,6 +85,7 @@ pub struct LabelSelectorRequirement {
 
 /// Traffic that may come in: from any of the peers, on any of the ports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubeIngressRule {
     /// Where it comes from; from everywhere when empty.
@@ -96,6 +101,7 @@ pub struct KubeIngressRule {
 
 /// Traffic that may go out: to any of the peers, on any of the ports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubeEgressRule {
     /// Where it goes; everywhere when empty.
@@ -111,6 +117,7 @@ pub struct KubeEgressRule {
 
 /// The other side of traffic: a range, or pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubePeer {
     /// A range of addresses; excludes the selectors.
@@ -126,6 +133,7 @@ pub struct KubePeer {
 
 /// A range with holes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpBlock {
     /// The range.
@@ -137,6 +145,7 @@ pub struct IpBlock {
 
 /// A port of a [`KubeNetworkPolicy`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubePolicyPort {
     /// `TCP` (when absent), `UDP` or `SCTP`.
@@ -152,6 +161,7 @@ pub struct KubePolicyPort {
 
 /// A policy of administrators, before or after those of namespaces (`policy.networking.k8s.io`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterNetworkPolicy {
     /// Name, labels and the rest of what every object carries.
@@ -177,6 +187,7 @@ impl Resource for ClusterNetworkPolicy {
 
 /// The specification of a [`ClusterNetworkPolicy`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterNetworkPolicySpec {
     /// `Admin` or `Baseline`.
@@ -201,6 +212,7 @@ pub struct ClusterNetworkPolicySpec {
 
 /// What implementations say about a [`ClusterNetworkPolicy`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterNetworkPolicyStatus {
     /// The conditions.
@@ -210,6 +222,7 @@ pub struct ClusterNetworkPolicyStatus {
 
 /// Pods; one of the fields is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterSubject {
     /// All pods of such namespaces.
@@ -222,6 +235,7 @@ pub struct ClusterSubject {
 
 /// Pods by labels of their namespace and of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NamespacedPods {
     /// The namespaces.
@@ -232,6 +246,7 @@ pub struct NamespacedPods {
 
 /// A rule for traffic to pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterIngressRule {
     /// A name for reports.
@@ -251,6 +266,7 @@ pub struct ClusterIngressRule {
 
 /// A rule for traffic from pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterEgressRule {
     /// A name for reports.
@@ -270,6 +286,7 @@ pub struct ClusterEgressRule {
 
 /// The other side of traffic; one of the fields is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterPeer {
     /// All pods of such namespaces.
@@ -285,6 +302,7 @@ pub struct ClusterPeer {
 
 /// A protocol with its ports; one of the fields is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterProtocol {
     /// TCP.
@@ -303,6 +321,7 @@ pub struct ClusterProtocol {
 
 /// Ports of a protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterPorts {
     /// The ports; all when absent.
@@ -312,6 +331,7 @@ pub struct ClusterPorts {
 
 /// A port or a range of ports; one of the fields is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterPort {
     /// A port.
@@ -324,6 +344,7 @@ pub struct ClusterPort {
 
 /// A range of ports, both ends included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterPortRange {
     /// The first.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Fields that are not here (managed fields, for one) stay as they were when an object is changed through a
 /// [`Store`](crate::Store).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
     /// The name, unique among objects of the kind (in the namespace).
@@ -53,6 +54,7 @@ pub struct Metadata {
 
 /// An object with which another goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
     /// Its API group and version.
@@ -73,6 +75,7 @@ pub struct OwnerReference {
 
 /// A finding about an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     /// What it is about.

@@ -8,6 +8,7 @@ use super::{Kind, Resource};
 
 /// A machine of the cluster, as routing sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Node {
     /// Name, labels and the rest of what every object carries.
@@ -33,6 +34,7 @@ impl Resource for Node {
 
 /// The specification of a [`Node`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSpec {
     /// All addresses of the node.
@@ -72,6 +74,7 @@ pub struct NodeSpec {
 
 /// An address of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeAddress {
     /// The address, with or without a prefix length.
@@ -83,6 +86,7 @@ pub struct NodeAddress {
 
 /// BGP on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeBgp {
     /// The node's AS; that of the [`BgpConfiguration`](super::BgpConfiguration) when absent.
@@ -113,6 +117,7 @@ pub struct NodeBgp {
 
 /// A node in an orchestrator.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct OrchRef {
     /// `k8s`.
@@ -124,6 +129,7 @@ pub struct OrchRef {
 
 /// WireGuard on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeWireguard {
     /// The address of the device.
@@ -142,6 +148,7 @@ pub struct NodeWireguard {
 
 /// What a [`Node`] says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeStatus {
     /// The public key of the device.
@@ -160,6 +167,7 @@ pub struct NodeStatus {
 
 /// A question about a node's BGP state, and the node's answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct CalicoNodeStatus {
     /// Name, labels and the rest of what every object carries.
@@ -185,6 +193,7 @@ impl Resource for CalicoNodeStatus {
 
 /// The specification of a [`CalicoNodeStatus`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct CalicoNodeStatusSpec {
     /// The node that is asked.

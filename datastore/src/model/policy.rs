@@ -11,6 +11,7 @@ use super::{Kind, Resource};
 
 /// A group of policies with its place in the order and the verdict at its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tier {
     /// Name, labels and the rest of what every object carries.
@@ -36,6 +37,7 @@ impl Resource for Tier {
 
 /// The specification of a [`Tier`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TierSpec {
     /// Lower comes first; a tier without comes last.
@@ -48,6 +50,7 @@ pub struct TierSpec {
 
 /// What was found out about a [`Tier`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TierStatus {
     /// Such as `Ready`.
@@ -57,6 +60,7 @@ pub struct TierStatus {
 
 /// A policy for endpoints of the entire cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct GlobalNetworkPolicy {
     /// Name, labels and the rest of what every object carries.
@@ -79,6 +83,7 @@ impl Resource for GlobalNetworkPolicy {
 
 /// The specification of a [`GlobalNetworkPolicy`] and of its staged form.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct GlobalNetworkPolicySpec {
     /// In staged policies only: `Set` (when absent), `Delete`, `Learn` or `Ignore`.
@@ -130,6 +135,7 @@ pub struct GlobalNetworkPolicySpec {
 
 /// A policy for the endpoints of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkPolicy {
     /// Name, labels and the rest of what every object carries.
@@ -152,6 +158,7 @@ impl Resource for NetworkPolicy {
 
 /// The specification of a [`NetworkPolicy`] and of its staged form.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkPolicySpec {
     /// In staged policies only: `Set` (when absent), `Delete`, `Learn` or `Ignore`.
@@ -191,6 +198,7 @@ pub struct NetworkPolicySpec {
 
 /// A [`GlobalNetworkPolicy`] that is reported on and never enforced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct StagedGlobalNetworkPolicy {
     /// Name, labels and the rest of what every object carries.
@@ -213,6 +221,7 @@ impl Resource for StagedGlobalNetworkPolicy {
 
 /// A [`NetworkPolicy`] that is reported on and never enforced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct StagedNetworkPolicy {
     /// Name, labels and the rest of what every object carries.
@@ -235,6 +244,7 @@ impl Resource for StagedNetworkPolicy {
 
 /// A Kubernetes NetworkPolicy that is reported on and never enforced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct StagedKubernetesNetworkPolicy {
     /// Name, labels and the rest of what every object carries.
@@ -257,6 +267,7 @@ impl Resource for StagedKubernetesNetworkPolicy {
 
 /// The specification of a [`StagedKubernetesNetworkPolicy`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct StagedKubernetesNetworkPolicySpec {
     /// `Set` (when absent), `Delete`, `Learn` or `Ignore`.
@@ -283,6 +294,7 @@ pub struct StagedKubernetesNetworkPolicySpec {
 
 /// Labels and rules that endpoints which name the profile inherit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Profile {
     /// Name, labels and the rest of what every object carries.
@@ -305,6 +317,7 @@ impl Resource for Profile {
 
 /// The specification of a [`Profile`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProfileSpec {
     /// Rules for traffic to the endpoint, where no policy decided.
@@ -326,6 +339,7 @@ pub struct ProfileSpec {
 
 /// Networks that policies select by labels, in one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkSet {
     /// Name, labels and the rest of what every object carries.
@@ -348,6 +362,7 @@ impl Resource for NetworkSet {
 
 /// The specification of a [`NetworkSet`] and of a [`GlobalNetworkSet`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkSetSpec {
     /// Ranges or single addresses.
@@ -357,6 +372,7 @@ pub struct NetworkSetSpec {
 
 /// Networks that policies select by labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct GlobalNetworkSet {
     /// Name, labels and the rest of what every object carries.

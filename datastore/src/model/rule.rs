@@ -11,6 +11,7 @@ use super::value::{IntOrString, lenient};
 /// Values are kept as they were written, so that one bad value does not hide the others: parse them with
 /// [`IntOrString::port`], [`IntOrString::protocol`] and the like, and decide what a bad one means.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rule {
     /// `Allow`, `Deny`, `Log` or `Pass`.
@@ -49,6 +50,7 @@ pub struct Rule {
 
 /// One side of traffic. Everything that is stated must match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct EntityRule {
     /// In any of these ranges.
@@ -82,6 +84,7 @@ pub struct EntityRule {
 
 /// ICMP type and code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IcmpFields {
     /// 0..=254.
@@ -94,6 +97,7 @@ pub struct IcmpFields {
 
 /// Service accounts; both fields must match when both are stated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceAccountMatch {
     /// One of these names; any when empty.
@@ -106,6 +110,7 @@ pub struct ServiceAccountMatch {
 
 /// A service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceMatch {
     /// Its name.
@@ -117,6 +122,7 @@ pub struct ServiceMatch {
 
 /// HTTP methods and paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpMatch {
     /// One of these methods; any when empty.
@@ -129,6 +135,7 @@ pub struct HttpMatch {
 
 /// A path; one of the fields is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpPath {
     /// Exactly this path.
@@ -141,6 +148,7 @@ pub struct HttpPath {
 
 /// Notes on a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct RuleMetadata {
     /// Key and value.

@@ -23,6 +23,36 @@ pub enum IntOrString {
     Other(Value),
 }
 
+#[cfg(feature = "crds")]
+impl schemars::JsonSchema for IntOrString {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "IntOrString".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "x-kubernetes-int-or-string": true })
+    }
+}
+
+#[cfg(feature = "crds")]
+impl schemars::JsonSchema for AsNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AsNumber".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "x-kubernetes-int-or-string": true })
+    }
+}
+
 impl Default for IntOrString {
     fn default() -> Self {
         Self::String(String::new())

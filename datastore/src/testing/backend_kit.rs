@@ -32,6 +32,12 @@ pub trait Fixture: Send + Sync {
 
     /// Makes the store forget its history up to now; false when it cannot be made to.
     async fn compact(&self) -> bool;
+
+    /// Whether the store keeps fields that the kind does not have; true when this is not given. False for one that has a schema,
+    /// such as a Kubernetes cluster.
+    fn keeps_unknown_fields(&self) -> bool {
+        true
+    }
 }
 
 /// A check that did not hold.

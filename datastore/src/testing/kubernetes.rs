@@ -34,7 +34,9 @@ use tokio::sync::watch::Sender;
 use self::refusal::Refusal;
 use self::route::Route;
 use self::state::State;
-use crate::kubernetes::{ApiGroup, Kubernetes};
+use crate::crds;
+use crate::group::ApiGroup;
+use crate::kubernetes::Kubernetes;
 
 pub use self::faults::{Fault, Trouble};
 
@@ -106,9 +108,9 @@ impl ApiServer {
 
     /// A server that has the definitions of all of Calico's kinds in this group.
     #[must_use]
-    pub fn with_definitions(definitions: impl IntoIterator<Item = Value>) -> Self {
+    pub fn with_calico(group: &ApiGroup) -> Self {
         let server = Self::new();
-        for definition in definitions {
+        for definition in crds::definitions(group) {
             drop(server.apply(definition));
         }
         server

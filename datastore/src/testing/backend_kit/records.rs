@@ -42,7 +42,12 @@ fn handle() -> Object {
 
 pub(super) async fn round_trip(kit: &Kit<'_>) -> Outcome {
     let v6 = affinity("kit-node-1.example", "2001:2::40/122");
-    for wanted in [block(), handle(), affinity("kit-1", "198.18.0.0/30"), v6] {
+    for mut wanted in [block(), handle(), affinity("kit-1", "198.18.0.0/30"), v6] {
+        if let Some(spec) = wanted.value["spec"].as_object_mut()
+            && !kit.fixture.keeps_unknown_fields()
+        {
+            spec.remove("unknownHere");
+        }
         let made = kit.created(wanted.clone()).await?;
         let found = kit
             .found(&wanted.key())

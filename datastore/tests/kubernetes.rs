@@ -1,0 +1,6 @@
+//! The Kubernetes API as a store: in the double, and in a real API server where `OCICAT_TEST_KUBECONFIG` names one.
+
+#[path = "kubernetes/double.rs"]
+mod double;
+#[path = "kubernetes/kit.rs"]
+mod kit;

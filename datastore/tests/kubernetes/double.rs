@@ -1,0 +1,1 @@
+//! What the kit does not ask.
