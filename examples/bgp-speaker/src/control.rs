@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ocicat_bgp::driver::{Handle, Stopped};
-use ocicat_bgp::{BestRoute, PeerStatus, Route, State};
+use ocicat_bgp::{BestRoute, PeerStatus, Route};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -66,17 +66,19 @@ pub async fn serve(listener: UnixListener, bgp: Handle) {
 async fn answer(question: &[u8], bgp: &Handle) -> Result<Value, Stopped> {
     Ok(match question {
         b"status" => {
-            let (peers, routes) = (bgp.peers().await?, bgp.routes().await?);
-            let up = |peer: &&PeerStatus| peer.state == State::Established;
+            let metrics = bgp.metrics().await?;
+            let up = metrics.peers.iter().filter(|peer| peer.established);
             json!({
-                "neighbors": peers.len(),
-                "established": peers.iter().filter(up).count(),
-                "prefixes": routes.len(),
+                "neighbors": metrics.peers.len(),
+                "established": up.count(),
+                "prefixes": metrics.prefixes.iter().sum::<u64>(),
+                "refused_connections": metrics.refused_connections,
             })
         }
+        b"metrics" => json!(bgp.metrics().await?.to_string()),
         b"neighbors" => bgp.peers().await?.iter().map(neighbor).collect(),
         b"routes" => bgp.routes().await?.iter().map(route).collect(),
-        _ => json!({"error": "status, neighbors or routes"}),
+        _ => json!({"error": "status, neighbors, routes or metrics"}),
     })
 }
 
@@ -87,6 +89,7 @@ fn neighbor(peer: &PeerStatus) -> Value {
         "state": peer.state.to_string(),
         "seconds": Instant::now().saturating_duration_since(peer.since).as_secs(),
         "last_error": peer.last_error.as_ref().map(ToString::to_string),
+        "reason": peer.last_error,
         "routes": peer.routes,
         "updates": peer.updates,
         "malformed": peer.malformed,
@@ -102,6 +105,7 @@ fn route(route: &Route) -> Value {
             "used": at < route.used,
             "next_hop": path.next_hop,
             "from": path.peer_address,
+            "path_id": path.path_id,
             "as_path": attributes.as_path().to_string(),
             "local_pref": attributes.local_pref(),
             "med": attributes.med(),
@@ -146,7 +150,7 @@ pub fn text(answer: &Value) -> String {
     let line = |value: &Value| match value {
         Value::Object(fields) => fields
             .iter()
-            .filter(|(_, value)| !value.is_array())
+            .filter(|(_, value)| !value.is_array() && !value.is_object())
             .map(|(key, value)| format!("{key} {}", plain(value)))
             .collect::<Vec<_>>()
             .join("  "),

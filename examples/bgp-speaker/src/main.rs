@@ -33,6 +33,8 @@ enum Command {
     Neighbors(Question),
     /// Each prefix with its paths.
     Routes(Question),
+    /// The counters, as Prometheus reads them.
+    Metrics(Question),
 }
 
 #[derive(Args)]
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Status(question) => (question, "status"),
         Command::Neighbors(question) => (question, "neighbors"),
         Command::Routes(question) => (question, "routes"),
+        Command::Metrics(question) => (question, "metrics"),
     };
     match control::ask(&question.socket, word) {
         Ok(answer) => {

@@ -1,5 +1,7 @@
 //! Speakers as processes, on the loopback.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -159,6 +161,30 @@ fn ends_with_and_without_a_word() {
     assert!(!node.socket().exists());
 }
 
+/// A filter that a reload brings takes effect on the session that is up; counters and reasons can be asked for.
+#[test]
+fn a_reload_brings_a_filter() {
+    let (reflector, node) = pair();
+    reflector.sees("at first", BOTH);
+    node.configure(|config| {
+        config["peers"][0]["filter"] = json!({"exportV4": [
+            {"action": "Reject", "cidr": "10.2.0.0/16", "matchOperator": "In"}]});
+    });
+    node.signal(Signal::SIGHUP);
+    reflector.sees("filtered", &BOTH[..1]);
+    let metrics = control::ask(&reflector.socket(), "metrics").unwrap();
+    let text = metrics.as_str().unwrap();
+    assert!(
+        text.contains("ocicat_bgp_peer_sessions_total{peer=\"127.81."),
+        "{text}"
+    );
+    node.configure(|config| config["peers"][0]["filter"] = json!({}));
+    node.signal(Signal::SIGHUP);
+    reflector.sees("without the filter", BOTH);
+    let neighbors = control::ask(&reflector.socket(), "neighbors").unwrap();
+    assert_eq!(neighbors[0]["sessions"], json!(1), "{neighbors}");
+}
+
 /// SIGHUP changes what the file changed and leaves sessions alone.
 #[test]
 fn reloads() {
@@ -214,6 +240,9 @@ fn a_killed_speaker_leaves_no_lock_behind() {
 fn refuses_bad_files_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let base = json!({"as": 1, "router_id": "192.0.2.1", "addr": "127.0.0.1", "port": 0});
+    let open = folder.path().join("open");
+    std::fs::write(&open, "secret").unwrap();
+    std::fs::set_permissions(&open, Permissions::from_mode(0o640)).unwrap();
     for (change, expected) in [
         (json!({"surprise": 1}), "surprise"),
         (json!({"networks": ["10.0.0.1/8"]}), "networks"),
@@ -232,6 +261,19 @@ fn refuses_bad_files_by_name() {
         (
             json!({"peers": [{"addr": "192.0.2.2", "as": 1, "md5": ""}]}),
             "1 to 80",
+        ),
+        (
+            json!({"peers": [{"addr": "192.0.2.2", "as": 1, "role": "king"}]}),
+            "king",
+        ),
+        (
+            json!({"peers": [{"addr": "192.0.2.2", "as": 1, "filter": {"exportV4": [
+                {"action": "Reject", "cidr": "10.0.0.0/8"}]}}]}),
+            "peers[0]: filter: exportV4[0]: matchOperator is missing",
+        ),
+        (
+            json!({"peers": [{"addr": "192.0.2.2", "as": 1, "password_file": open}]}),
+            "group or others can read it",
         ),
     ] {
         let mut config = base.clone();
