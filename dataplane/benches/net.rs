@@ -8,19 +8,22 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, unshare};
 use ocicat_dataplane::linux::{LinuxDataplane, Options};
 use ocicat_dataplane::state::{Hop, LinkName, Route, RouteKey};
-use ocicat_dataplane::{
-    Attach as _, Attachment, Dataplane as _, Detachment, LinuxAttach, Prefix, State,
-};
+use ocicat_dataplane::{Dataplane as _, Prefix, State};
+
+#[path = "net/attach.rs"]
+mod attach;
+#[path = "net/floor.rs"]
+mod floor;
 
 struct Counting;
 
@@ -62,7 +65,7 @@ fn main() {
     for _ in 0..3 {
         bench_routes(routes);
     }
-    bench_attach(attachments);
+    attach::bench(attachments);
 }
 
 fn bench_routes(count: usize) {
@@ -163,104 +166,6 @@ fn apply(kernel: &mut LinuxDataplane, state: &State) -> Duration {
     let took = started.elapsed();
     assert_eq!(report.failed, [], "nothing fails here");
     took
-}
-
-fn bench_attach(count: usize) {
-    let attach = LinuxAttach::new();
-    let mut times = Vec::new();
-    let mut removals = Vec::new();
-    for at in 0..count {
-        let pod = container();
-        let link = LinkName::new(format!("cali{at:011x}")).expect("a name");
-        let address = IpAddr::V4(Ipv4Addr::from(
-            0x0a00_0000 + u32::try_from(at).expect("small"),
-        ));
-        let wanted = Attachment::new(
-            pod,
-            LinkName::new("eth0").expect("a name"),
-            link.clone(),
-            format!("{at}/eth0"),
-        )
-        .addresses([address]);
-        let started = Instant::now();
-        attach.attach(&wanted).expect("an attachment");
-        times.push(started.elapsed());
-        let started = Instant::now();
-        attach
-            .detach(&Detachment {
-                host_link: link,
-                alias: format!("{at}/eth0"),
-            })
-            .expect("a detachment");
-        removals.push(started.elapsed());
-    }
-    percentiles("attach", &mut times);
-    percentiles("detach", &mut removals);
-    let mut times: Vec<_> = (0..count).map(peer_attach).collect();
-    percentiles("peer: ip -batch twice", &mut times);
-}
-
-/// The same with ip(8): one process a side.
-fn peer_attach(at: usize) -> Duration {
-    let pod = container();
-    let file = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*pod));
-    let _ = file;
-    let started = Instant::now();
-    let script = format!(
-        "link add cali{at:011x} address ee:ee:ee:ee:ee:ee mtu 1500 type veth peer name eth0 mtu 1500 netns {}\n\
-         link set cali{at:011x} alias {at}/eth0 up\nroute add 10.0.0.1/32 dev cali{at:011x} proto 80\n",
-        // ip(8) takes the id of a process in the namespace.
-        holder(&pod)
-    );
-    run_batch(&script);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            setns(pod.as_fd(), CloneFlags::CLONE_NEWNET).expect("setns");
-            run_batch(
-                "link set lo up\nlink set eth0 up\naddr add 10.0.0.1/32 dev eth0\nroute add 169.254.1.1 dev eth0\n\
-                 route add default via 169.254.1.1\nneigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent\n",
-            );
-        });
-    });
-    let took = started.elapsed();
-    ip(&format!("link del cali{at:011x}"));
-    took
-}
-
-/// The id of a thread that sits in the namespace for as long as the benchmark runs.
-fn holder(pod: &OwnedFd) -> i32 {
-    let (tell, told) = std::sync::mpsc::channel();
-    let pod = pod.try_clone().expect("a descriptor");
-    std::thread::spawn(move || {
-        setns(pod.as_fd(), CloneFlags::CLONE_NEWNET).expect("setns");
-        tell.send(nix::unistd::gettid().as_raw())
-            .expect("a listener");
-        std::thread::park();
-    });
-    told.recv().expect("a thread")
-}
-
-fn run_batch(script: &str) {
-    let mut child = Command::new("ip")
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("ip");
-    std::io::Write::write_all(&mut child.stdin.take().expect("stdin"), script.as_bytes())
-        .expect("a pipe");
-    assert!(child.wait().expect("ip").success(), "{script}");
-}
-
-fn percentiles(what: &str, times: &mut [Duration]) {
-    times.sort_unstable();
-    let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e6;
-    println!(
-        "{{\"bench\":\"attach\",\"what\":\"{what}\",\"count\":{},\"min_us\":{:.0},\"p50_us\":{:.0},\"p99_us\":{:.0}}}",
-        times.len(),
-        at(0),
-        at(50),
-        at(99)
-    );
 }
 
 fn report(bench: &str, what: &str, count: usize, took: Duration) {

@@ -2,12 +2,12 @@
 
 #![cfg(feature = "testing")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ocicat_dataplane::state::{LinkName, Route, RouteKey};
+use ocicat_dataplane::state::{Address, Link, LinkName, Route, RouteKey, RoutingRule};
 use ocicat_dataplane::testing::dataplane_kit::{self, Bench};
 use ocicat_dataplane::testing::{FakeDataplane, FakeKernel, attach_kit, ready};
 use ocicat_dataplane::{
@@ -26,6 +26,10 @@ enum Wrong {
     IsDeaf,
     RewritesAlways,
     ForgetsPods,
+    ForgetsRules,
+    TakesRules,
+    LeavesLinks,
+    TakesOtherMetrics,
 }
 
 struct Memory {
@@ -63,6 +67,19 @@ impl Bench for Memory {
     fn routes(&mut self) -> BTreeMap<RouteKey, (u8, Route)> {
         self.kernel.routes()
     }
+    fn add_rule(&mut self, rule: &RoutingRule, protocol: u8) {
+        self.kernel.set_rule(rule.clone(), protocol);
+    }
+    fn remove_rule(&mut self, rule: &RoutingRule, protocol: u8) {
+        self.kernel.remove_rule(rule, protocol);
+    }
+    fn rules(&mut self) -> BTreeSet<(RoutingRule, u8)> {
+        self.kernel.rules()
+    }
+    fn link(&mut self, name: &LinkName) -> Option<(BTreeSet<Address>, u32)> {
+        let found = self.kernel.links().remove(name)?;
+        Some((found.addresses, found.mtu))
+    }
 }
 
 struct Broken {
@@ -89,6 +106,29 @@ impl Dataplane for Broken {
             }
             Wrong::RemovesNothing => desired.incomplete = true,
             Wrong::RemovesTooEarly => desired.incomplete = false,
+            Wrong::ForgetsRules => desired.rules = Arc::default(),
+            Wrong::TakesRules => {
+                for (rule, owner) in self.kernel.rules() {
+                    if owner != names::ROUTE_PROTOCOL {
+                        self.kernel.remove_rule(&rule, owner);
+                    }
+                }
+            }
+            Wrong::LeavesLinks => {
+                for (name, found) in self.kernel.links() {
+                    if let Some(kind) = found.kind {
+                        let link = Link::new(kind, found.mtu);
+                        desired.links.entry(name).or_insert_with(|| Arc::new(link));
+                    }
+                }
+            }
+            Wrong::TakesOtherMetrics => {
+                let other = |key: &&RouteKey| key.metric == 500;
+                before
+                    .keys()
+                    .filter(other)
+                    .for_each(|key| self.kernel.remove_route(key));
+            }
             _ => {}
         }
         let mut report = self.inner.apply(&desired).await?;
@@ -148,6 +188,10 @@ fn wrong_dataplanes_fail_the_kit() {
         IsDeaf,
         RewritesAlways,
         ForgetsPods,
+        ForgetsRules,
+        TakesRules,
+        LeavesLinks,
+        TakesOtherMetrics,
     ] {
         assert!(kit(Some(wrong)).is_err(), "{wrong:?}");
     }
@@ -211,4 +255,20 @@ fn faults_come_on_demand() {
             .is_complete()
     );
     assert!(kernel.routes().contains_key(&key));
+}
+
+#[test]
+fn an_attachment_is_refused_on_demand() {
+    let kernel = FakeKernel::new();
+    let name = |text: &str| LinkName::new(text).unwrap();
+    let wanted = Attachment::new(container(), name("eth0"), name("cali1"), "one/eth0");
+    let busy = AttachError::Kernel {
+        step: "the pair of links could not be made",
+        source: KernelError::new(16, None),
+    };
+    kernel.refuse_attach(name("cali1"), busy.clone());
+    assert_eq!(kernel.attach(&wanted), Err(busy.clone()));
+    assert!(busy.is_transient());
+    kernel.relent();
+    assert!(kernel.attach(&wanted).is_ok());
 }

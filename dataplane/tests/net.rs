@@ -5,6 +5,8 @@
 
 #[path = "net/attach.rs"]
 mod attach;
+#[path = "net/change.rs"]
+mod change;
 #[path = "net/faults.rs"]
 mod faults;
 #[path = "net/kit.rs"]

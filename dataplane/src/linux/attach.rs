@@ -1,9 +1,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-
 use super::netns::{EnterError, is_own, within};
-use crate::netlink::link::{KernelLink, Settings, VethEnd};
+use crate::netlink::link::KernelLink;
 use crate::netlink::{Batch, Socket, link};
 use crate::state::LinkName;
 use crate::{
@@ -12,6 +10,7 @@ use crate::{
 
 mod container;
 mod host;
+mod pair;
 
 /// The node's kernel, in the network namespace of the calling thread.
 ///
@@ -38,12 +37,11 @@ impl Attach for LinuxAttach {
         let namespace = attachment.namespace.as_fd();
         refuse_own(namespace)?;
         let mut socket = open()?;
-        let created = make_pair(&mut socket, attachment)?;
-        let wired = host::find(&mut socket, &attachment.host_link).and_then(|link| {
-            host::configure(&mut socket, attachment, &link)?;
-            let container = within(namespace, || container::configure(attachment, &link))?;
+        let pair = pair::ensure(&mut socket, attachment)?;
+        let wired = host::configure(&mut socket, attachment, &pair).and_then(|()| {
+            let mac = within(namespace, || container::configure(attachment, &pair))?;
             host::await_active(&mut socket, &attachment.host_link)?;
-            Ok(container)
+            Ok(mac)
         });
         match wired {
             Ok(container_mac) => Ok(Attached::new(
@@ -52,12 +50,9 @@ impl Attach for LinuxAttach {
                 attachment.mtu,
             )),
             Err(error) => {
-                if created {
+                if pair.is_new {
                     // The first error is the one to report; a pair that stays is found by its name and replaced.
-                    let _ = self.detach(&Detachment {
-                        host_link: attachment.host_link.clone(),
-                        alias: attachment.alias.clone(),
-                    });
+                    let _ = remove(&mut socket, &pair.host);
                 }
                 Err(error)
             }
@@ -92,64 +87,6 @@ impl Attach for LinuxAttach {
             container::compare(attachment, &found)
         })?);
         Ok(differences)
-    }
-}
-
-/// Makes the pair, unless it is there and ours; true if it was made.
-fn make_pair(socket: &mut Socket, attachment: &Attachment) -> Result<bool, AttachError> {
-    if let Some(found) = lookup(socket, &attachment.host_link)? {
-        if found.kind != "veth" {
-            return Err(AttachError::Foreign {
-                link: found.name,
-                found: found.kind,
-            });
-        }
-        if found.alias.as_deref() == Some(attachment.alias.as_str()) {
-            let peer = found.peer;
-            let theirs = within(attachment.namespace.as_fd(), || {
-                container::end_of(attachment)
-            })?;
-            if theirs.is_some_and(|end| Some(end.index) == peer && end.peer == Some(found.index)) {
-                return Ok(false);
-            }
-        }
-        remove(socket, &found)?;
-    }
-    let here = VethEnd {
-        name: &attachment.host_link,
-        mac: Some(names::HOST_MAC),
-        mtu: attachment.mtu,
-    };
-    let there = VethEnd {
-        name: &attachment.container_link,
-        mac: attachment.mac,
-        mtu: attachment.mtu,
-    };
-    let pair = link::veth(&here, &there, attachment.namespace.as_fd());
-    let alias = Settings {
-        alias: Some(&attachment.alias),
-        ..Settings::default()
-    };
-    let mut batch = Batch::new();
-    batch.push(
-        "the pair of links could not be made",
-        pair,
-        NLM_F_CREATE | NLM_F_EXCL,
-    );
-    let named = link::set_named(&attachment.host_link, &alias);
-    batch.push("the link could not be given its alias", named, 0);
-    let refused = run(socket, &mut batch)?;
-    match refused.into_iter().next() {
-        None => Ok(true),
-        // The name on the node was free a moment ago, so it is the other name that is taken.
-        Some((_, error)) if error.refusal == Refusal::Exists => Err(AttachError::Exists {
-            link: attachment.container_link.clone(),
-        }),
-        Some((step, source)) => {
-            // Invalid may be the descriptor: entering it tells.
-            within::<_, AttachError>(attachment.namespace.as_fd(), || Ok(()))?;
-            Err(AttachError::Kernel { step, source })
-        }
     }
 }
 

@@ -1,9 +1,11 @@
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecUnspec, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::state::{LinkName, MacAddr};
@@ -219,6 +221,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) up: Option<bool>,
     /// The index of the bridge to be a port of, 0 for none.
     pub(crate) bridge: Option<u32>,
+    /// IPv4 settings by their numbers (`IPV4_DEVCONF_*`), as below `/proc/sys/net/ipv4/conf`.
+    pub(crate) inet: &'a [(u16, u32)],
 }
 
 /// The message that changes a link, found by its name.
@@ -244,6 +248,11 @@ fn set(mut message: LinkMessage, settings: &Settings<'_>) -> RouteNetlinkMessage
     message
         .attributes
         .extend(settings.bridge.map(LinkAttribute::Controller));
+    if !settings.inet.is_empty() {
+        message
+            .attributes
+            .push(LinkAttribute::AfSpecUnspec(vec![inet(settings.inet)]));
+    }
     if let Some(up) = settings.up {
         message.header.change_mask = LinkFlags::Up;
         message.header.flags = if up {
@@ -255,6 +264,23 @@ fn set(mut message: LinkMessage, settings: &Settings<'_>) -> RouteNetlinkMessage
     RouteNetlinkMessage::SetLink(message)
 }
 
+/// `IFLA_INET_CONF` as it is written: what is read has another form.
+fn inet(settings: &[(u16, u32)]) -> AfSpecUnspec {
+    const AF_INET: u16 = 2;
+    const CONF: u16 = 1;
+    let mut conf = Vec::new();
+    for (number, value) in settings {
+        conf.extend_from_slice(&8_u16.to_ne_bytes());
+        conf.extend_from_slice(&number.to_ne_bytes());
+        conf.extend_from_slice(&value.to_ne_bytes());
+    }
+    let length = u16::try_from(conf.len() + 4).unwrap_or(u16::MAX);
+    let mut all = length.to_ne_bytes().to_vec();
+    all.extend_from_slice(&CONF.to_ne_bytes());
+    all.extend_from_slice(&conf);
+    AfSpecUnspec::Other(DefaultNla::new(AF_INET, all))
+}
+
 /// The message that removes a link.
 pub(crate) fn delete(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelLink(indexed(index))
@@ -262,12 +288,12 @@ pub(crate) fn delete(index: u32) -> RouteNetlinkMessage {
 
 /// The request for the link of a name.
 pub(crate) fn get(name: &LinkName) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetLink(named(name))
+    RouteNetlinkMessage::GetLink(brief(named(name)))
 }
 
 /// The request for the link of an index.
 pub(crate) fn get_index(index: u32) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetLink(indexed(index))
+    RouteNetlinkMessage::GetLink(brief(indexed(index)))
 }
 
 /// The request for the link of an index in the namespace that has this number in ours.
@@ -279,7 +305,15 @@ pub(crate) fn get_in(namespace: i32, index: u32) -> RouteNetlinkMessage {
 
 /// The request that lists all links.
 pub(crate) fn list() -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetLink(LinkMessage::default())
+    RouteNetlinkMessage::GetLink(brief(LinkMessage::default()))
+}
+
+/// Without counters, which nobody here reads.
+fn brief(mut message: LinkMessage) -> LinkMessage {
+    message
+        .attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
 }
 
 fn named(name: &LinkName) -> LinkMessage {

@@ -3,6 +3,9 @@ use std::net::IpAddr;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourHeader, NeighbourMessage, NeighbourState,
 };
+use netlink_packet_route::neighbour_table::{
+    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
+};
 use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -75,6 +78,20 @@ pub(crate) fn list(link: u32) -> RouteNetlinkMessage {
     let mut message = NeighbourMessage::default();
     message.attributes.push(NeighbourAttribute::IfIndex(link));
     RouteNetlinkMessage::GetNeighbour(message)
+}
+
+/// The message that makes a link answer ARP for others at once (`proxy_delay` 0).
+pub(crate) fn no_proxy_delay(link: u32) -> RouteNetlinkMessage {
+    let mut message = NeighbourTableMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.attributes = vec![
+        NeighbourTableAttribute::Name("arp_cache".to_owned()),
+        NeighbourTableAttribute::Parms(vec![
+            NeighbourTableParameter::Ifindex(link),
+            NeighbourTableParameter::ProxyDelay(0),
+        ]),
+    ];
+    RouteNetlinkMessage::SetNeighbourTable(message)
 }
 
 fn neighbour(link: u32, address: IpAddr) -> NeighbourMessage {

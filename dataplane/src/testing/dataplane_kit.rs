@@ -1,10 +1,12 @@
 //! What every [`Dataplane`] must do, as a check that runs on any of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Violation, expect, ready};
-use crate::state::{Hop, LinkName, Route, RouteKey};
+use crate::state::{
+    Address, Hop, IpVersion, Link, LinkKind, LinkName, Route, RouteKey, RoutingAction, RoutingRule,
+};
 use crate::{Dataplane, Fault, Object, Report, State, names};
 
 /// A kernel on which dataplanes are checked: the administrator's and other programs' hands.
@@ -26,6 +28,14 @@ pub trait Bench: Send {
     fn remove_route(&mut self, key: &RouteKey);
     /// All routes of these protocols: [`names::ROUTE_PROTOCOL`] and [`FOREIGN`].
     fn routes(&mut self) -> BTreeMap<RouteKey, (u8, Route)>;
+    /// Adds a rule of a protocol: one for all packets of a family, with a priority and a table.
+    fn add_rule(&mut self, rule: &RoutingRule, protocol: u8);
+    /// Removes a rule of a protocol.
+    fn remove_rule(&mut self, rule: &RoutingRule, protocol: u8);
+    /// All rules of these protocols: [`names::ROUTE_PROTOCOL`] and [`FOREIGN`].
+    fn rules(&mut self) -> BTreeSet<(RoutingRule, u8)>;
+    /// The addresses of a link but link-local ones, and its MTU; `None` when it is not there.
+    fn link(&mut self, name: &LinkName) -> Option<(BTreeSet<Address>, u32)>;
 }
 
 /// The protocol number of the routes that the kit adds as somebody else.
@@ -42,7 +52,10 @@ pub async fn check(bench: &mut dyn Bench) -> Result<(), Violation> {
     kit.holds_back().await?;
     kit.waits_for_links().await?;
     kit.repairs().await?;
-    kit.adopts_pods().await
+    kit.adopts_pods().await?;
+    kit.shares_destinations().await?;
+    kit.follows_rules().await?;
+    kit.follows_links().await
 }
 
 struct Kit<'a> {
@@ -198,6 +211,90 @@ impl Kit<'_> {
         Ok(())
     }
 
+    async fn shares_destinations(&mut self) -> Result<(), Violation> {
+        let case = "a route of somebody else with another metric is beside ours";
+        let (mut other, theirs) = blackhole("10.11.0.0/26");
+        other.metric = 500;
+        self.bench.add_route(&other, &theirs, FOREIGN);
+        let mut dataplane = self.bench.open();
+        let desired = state([blackhole("10.11.0.0/26")]);
+        complete(case, &apply(case, &mut *dataplane, &desired).await?)?;
+        let found = self.bench.routes();
+        expect(case, found.len() == 2, || format!("{found:?}"))?;
+        apply(case, &mut *dataplane, &State::default()).await?;
+        let found = self.bench.routes();
+        expect(
+            case,
+            found.len() == 1 && found.get(&other) == Some(&(FOREIGN, theirs)),
+            || format!("{found:?}"),
+        )?;
+        self.bench.remove_route(&other);
+        Ok(())
+    }
+
+    async fn follows_rules(&mut self) -> Result<(), Violation> {
+        let case = "rules are made, removed, repaired, and others' left";
+        let rule = |priority| {
+            RoutingRule::new(
+                IpVersion::V4,
+                priority,
+                RoutingAction::Table(1000 + priority),
+            )
+        };
+        let ours = |found: BTreeSet<(RoutingRule, u8)>| -> BTreeSet<RoutingRule> {
+            let ours = found
+                .into_iter()
+                .filter(|(_, of)| *of == names::ROUTE_PROTOCOL);
+            ours.map(|(rule, _)| rule).collect()
+        };
+        self.bench.add_rule(&rule(9), FOREIGN);
+        let mut dataplane = self.bench.open();
+        let wanted = BTreeSet::from([rule(7), rule(8)]);
+        let mut desired = State {
+            rules: Arc::new(wanted.clone()),
+            ..State::default()
+        };
+        complete(case, &apply(case, &mut *dataplane, &desired).await?)?;
+        expect(case, ours(self.bench.rules()) == wanted, String::new)?;
+        unchanged(case, apply(case, &mut *dataplane, &desired).await?)?;
+        self.bench.remove_rule(&rule(7), names::ROUTE_PROTOCOL);
+        noticed(case, &mut *dataplane)?;
+        complete(case, &apply(case, &mut *dataplane, &desired).await?)?;
+        expect(case, ours(self.bench.rules()) == wanted, String::new)?;
+        desired.rules = Arc::default();
+        apply(case, &mut *dataplane, &desired).await?;
+        let found = self.bench.rules();
+        let left = BTreeSet::from([(rule(9), FOREIGN)]);
+        expect(case, found == left, || format!("{found:?}"))?;
+        self.bench.remove_rule(&rule(9), FOREIGN);
+        Ok(())
+    }
+
+    async fn follows_links(&mut self) -> Result<(), Violation> {
+        let case = "a link of the state is made with its addresses, repaired and removed";
+        let bridge = link("br8");
+        let mut dataplane = self.bench.open();
+        let mut desired = state([straight("10.12.0.0/26", "br8")]);
+        let addresses = BTreeSet::from([address("10.13.0.1/24")]);
+        let wanted = Link::new(LinkKind::Bridge { mac: None }, 1400).addresses(addresses.clone());
+        desired.links.insert(bridge.clone(), Arc::new(wanted));
+        complete(case, &apply(case, &mut *dataplane, &desired).await?)?;
+        let made = Some((addresses, 1400));
+        let found = self.bench.link(&bridge);
+        expect(case, found == made, || format!("{found:?}"))?;
+        unchanged(case, apply(case, &mut *dataplane, &desired).await?)?;
+        self.bench.remove_link(&bridge);
+        noticed(case, &mut *dataplane)?;
+        complete(case, &apply(case, &mut *dataplane, &desired).await?)?;
+        let found = self.bench.link(&bridge);
+        expect(case, found == made, || format!("{found:?}"))?;
+        self.hold(case, &desired)?;
+        apply(case, &mut *dataplane, &State::default()).await?;
+        let found = self.bench.link(&bridge);
+        expect(case, found.is_none(), || format!("{found:?}"))?;
+        self.hold(case, &State::default())
+    }
+
     /// The kernel holds the state's routes and no other of these protocols.
     fn hold(&mut self, case: &'static str, desired: &State) -> Result<(), Violation> {
         let found = self.bench.routes();
@@ -275,6 +372,11 @@ fn route(prefix: &str, hop: Hop) -> (RouteKey, Route) {
             source: None,
         },
     )
+}
+
+#[expect(clippy::expect_used, reason = "the kit's own constants")]
+fn address(text: &str) -> Address {
+    text.parse().expect("an address")
 }
 
 #[expect(clippy::expect_used, reason = "the kit's own constants")]

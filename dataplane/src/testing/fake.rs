@@ -63,8 +63,10 @@ impl Dataplane for FakeDataplane {
         };
         work.links();
         work.policy();
+        work.settings();
         work.entries();
         work.routes();
+        work.rules();
         if !desired.incomplete {
             work.remove();
         }
@@ -119,6 +121,8 @@ impl Work<'_> {
                 mtu: wanted.mtu,
                 alias: None,
                 addresses: wanted.addresses.clone(),
+                bridge: wanted.bridge.clone(),
+                checksum_offload: wanted.checksum_offload,
             };
             let found = self.kernel.links.get(name);
             if found == Some(&link) || self.refused(Object::Link(name.clone())) {
@@ -146,6 +150,8 @@ impl Work<'_> {
         policy.routes = Arc::default();
         policy.neighbours = Arc::default();
         policy.fdb = Arc::default();
+        policy.rules = Arc::default();
+        policy.settings = Arc::default();
         policy.incomplete = false;
         if self.kernel.policy != policy {
             self.kernel.policy = policy;
@@ -177,6 +183,31 @@ impl Work<'_> {
                 && self.ready(&key.link, Object::Fdb(key.clone()))
             {
                 self.kernel.fdb.insert(key.clone(), *remote);
+                self.report.changed += 1;
+            }
+        }
+    }
+
+    fn settings(&mut self) {
+        for (name, value) in self.desired.settings.iter() {
+            let object = Object::Setting(name.clone());
+            let missing = name
+                .link()
+                .filter(|link| !self.kernel.links.contains_key(link));
+            if let Some(link) = missing {
+                self.report.fail(object, Fault::LinkMissing(link));
+            } else if self.kernel.settings.get(name) != Some(value) && !self.refused(object) {
+                self.kernel.settings.insert(name.clone(), value.clone());
+                self.report.changed += 1;
+            }
+        }
+    }
+
+    fn rules(&mut self) {
+        for rule in self.desired.rules.iter() {
+            let ours = (rule.clone(), self.protocol);
+            if !self.kernel.rules.contains(&ours) && !self.refused(Object::Rule(rule.clone())) {
+                self.kernel.rules.insert(ours);
                 self.report.changed += 1;
             }
         }
@@ -241,6 +272,9 @@ impl Work<'_> {
             self.kernel.drop_by(&name);
         }
         self.kernel
+            .rules
+            .retain(|(rule, owner)| *owner != protocol || desired.rules.contains(rule));
+        self.kernel
             .neighbours
             .retain(|key, _| desired.neighbours.contains_key(key));
         self.kernel
@@ -251,6 +285,7 @@ impl Work<'_> {
 
     fn size(&self) -> usize {
         let kernel = &self.kernel;
-        kernel.routes.len() + kernel.links.len() + kernel.neighbours.len() + kernel.fdb.len()
+        let entries = kernel.neighbours.len() + kernel.fdb.len();
+        kernel.routes.len() + kernel.rules.len() + kernel.links.len() + entries
     }
 }

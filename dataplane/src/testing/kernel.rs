@@ -3,7 +3,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::state::{Address, Fdb, Hop, LinkKind, LinkName, MacAddr, Neighbour, Route, RouteKey};
+use crate::state::{
+    Address, Fdb, Hop, LinkKind, LinkName, MacAddr, Neighbour, Route, RouteKey, RoutingRule,
+    Setting,
+};
 use crate::{
     Attach, AttachError, Attached, Attachment, Detachment, Difference, Fault, KernelError, Object,
     Prefix, State, names,
@@ -31,6 +34,10 @@ pub struct FakeLink {
     pub alias: Option<String>,
     /// Its addresses.
     pub addresses: BTreeSet<Address>,
+    /// The bridge that it is a port of.
+    pub bridge: Option<LinkName>,
+    /// Whether checksums may be left to hardware; `None` where nobody said.
+    pub checksum_offload: Option<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +46,8 @@ pub(super) struct Inner {
     pub(super) routes: BTreeMap<RouteKey, (u8, Route)>,
     pub(super) neighbours: BTreeMap<Neighbour, MacAddr>,
     pub(super) fdb: BTreeMap<Fdb, IpAddr>,
+    pub(super) rules: BTreeSet<(RoutingRule, u8)>,
+    pub(super) settings: BTreeMap<Setting, Box<str>>,
     pub(super) policy: State,
     pub(super) writes: usize,
     /// Counts what anybody changed, so that a dataplane knows what it has seen.
@@ -46,6 +55,7 @@ pub(super) struct Inner {
     pub(super) wakers: Vec<Waker>,
     refusals: Vec<(Object, Fault)>,
     failures: VecDeque<KernelError>,
+    unattachable: Vec<(LinkName, AttachError)>,
     containers: BTreeMap<LinkName, Attachment>,
 }
 
@@ -73,7 +83,7 @@ impl FakeKernel {
                 link.up = up;
             }
             if !up {
-                inner.drop_by(name);
+                inner.drop_routes_by(name);
             }
         });
     }
@@ -120,6 +130,38 @@ impl FakeKernel {
         self.lock().fdb.clone()
     }
 
+    /// Adds a rule, as somebody with this protocol number would.
+    pub fn set_rule(&self, rule: RoutingRule, protocol: u8) {
+        self.change(|inner| inner.rules.insert((rule, protocol)));
+    }
+
+    /// Removes a rule of this protocol number, as the administrator would.
+    pub fn remove_rule(&self, rule: &RoutingRule, protocol: u8) {
+        self.change(|inner| inner.rules.remove(&(rule.clone(), protocol)));
+    }
+
+    /// All rules, each with its protocol number.
+    #[must_use]
+    pub fn rules(&self) -> BTreeSet<(RoutingRule, u8)> {
+        self.lock().rules.clone()
+    }
+
+    /// Gives a setting a value, as the administrator would. A setting that nobody gave one has none here.
+    pub fn set_setting(&self, name: Setting, value: &str) {
+        self.change(|inner| inner.settings.insert(name, value.into()));
+    }
+
+    /// All settings that somebody gave a value.
+    #[must_use]
+    pub fn settings(&self) -> BTreeMap<Setting, Box<str>> {
+        self.lock().settings.clone()
+    }
+
+    /// From now on refuses to attach and to detach this link of the node, with this error.
+    pub fn refuse_attach(&self, link: LinkName, error: AttachError) {
+        self.lock().unattachable.push((link, error));
+    }
+
     /// The sets, policies, endpoints and rules that are in force; links and routes of this state are empty.
     #[must_use]
     pub fn policy(&self) -> State {
@@ -139,7 +181,10 @@ impl FakeKernel {
 
     /// Takes all refusals back.
     pub fn relent(&self) {
-        self.change(|inner| inner.refusals.clear());
+        self.change(|inner| {
+            inner.refusals.clear();
+            inner.unattachable.clear();
+        });
     }
 
     /// Lets the next apply fail as a whole with this error; several calls fail as many applies.
@@ -171,13 +216,27 @@ impl Inner {
         self.failures.pop_front()
     }
 
-    /// Drops what is on a link: routes by it, neighbours, forwarding entries.
-    pub(super) fn drop_by(&mut self, name: &LinkName) {
+    fn drop_routes_by(&mut self, name: &LinkName) {
         self.routes
             .retain(|_, (_, route)| !route.hops.iter().any(|hop| by(hop) == Some(name)));
+    }
+
+    /// Drops what is on a link: routes by it, neighbours, forwarding entries, settings.
+    pub(super) fn drop_by(&mut self, name: &LinkName) {
+        self.drop_routes_by(name);
         self.neighbours
             .retain(|neighbour, _| neighbour.link != *name);
         self.fdb.retain(|fdb, _| fdb.link != *name);
+        self.settings
+            .retain(|setting, _| setting.link().as_ref() != Some(name));
+    }
+
+    fn attachable(&self, name: &LinkName) -> Result<(), AttachError> {
+        let refused = self
+            .unattachable
+            .iter()
+            .find(|(refused, _)| refused == name);
+        refused.map_or(Ok(()), |(_, error)| Err(error.clone()))
     }
 }
 
@@ -194,6 +253,7 @@ pub(super) const fn by(hop: &Hop) -> Option<&LinkName> {
 
 impl Attach for FakeKernel {
     fn attach(&self, attachment: &Attachment) -> Result<Attached, AttachError> {
+        self.lock().attachable(&attachment.host_link)?;
         let taken = self.lock().route_taken(attachment);
         if let Some((address, protocol)) = taken {
             return Err(AttachError::RouteTaken { address, protocol });
@@ -236,6 +296,7 @@ impl Attach for FakeKernel {
     }
 
     fn detach(&self, detachment: &Detachment) -> Result<bool, AttachError> {
+        self.lock().attachable(&detachment.host_link)?;
         let ours = self
             .lock()
             .links

@@ -174,6 +174,74 @@ fn attaching_twice_changes_nothing_and_detaching_twice_neither() {
 }
 
 #[test]
+fn settings_that_somebody_changed_are_named_and_put_right() {
+    node(|| {
+        let pod = container();
+        let wanted = attachment(&pod, "one", &["10.1.0.5", "fd00::5"]);
+        let kernel = LinuxAttach::new();
+        kernel.attach(&wanted).unwrap();
+        let link = "cali68caf03a5f4";
+        for (setting, value) in [
+            (format!("ipv4/conf/{link}/forwarding"), "0"),
+            (format!("ipv4/conf/{link}/proxy_arp"), "0"),
+            (format!("ipv4/conf/{link}/rp_filter"), "2"),
+            (format!("ipv4/conf/{link}/accept_redirects"), "1"),
+            (format!("ipv4/neigh/{link}/proxy_delay"), "80"),
+            (format!("ipv6/conf/{link}/accept_ra"), "1"),
+            (format!("ipv6/conf/{link}/proxy_ndp"), "0"),
+            (format!("ipv6/conf/{link}/forwarding"), "0"),
+            (format!("ipv6/conf/{link}/accept_dad"), "1"),
+        ] {
+            std::fs::write(format!("/proc/sys/net/{setting}"), value).unwrap();
+            let found = kernel.check(&wanted).unwrap();
+            assert!(
+                found.len() == 1 && found[0].what == setting,
+                "{setting}: {found:?}"
+            );
+            kernel.attach(&wanted).unwrap();
+            assert_eq!(kernel.check(&wanted).unwrap(), [], "{setting}");
+        }
+        let inner = ["ipv4/ip_forward", "ipv6/conf/eth0/accept_ra"];
+        for setting in inner {
+            inside(&pod, || {
+                std::fs::write(format!("/proc/sys/net/{setting}"), "1")
+            })
+            .unwrap();
+            let found = kernel.check(&wanted).unwrap();
+            assert!(found.iter().any(|one| one.what == setting), "{found:?}");
+        }
+    });
+}
+
+#[test]
+fn the_hardware_address_is_the_one_asked_for_and_addresses_are_usable_at_once() {
+    node(|| {
+        let pod = container();
+        inside(&pod, || {
+            std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "1").unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+        });
+        let mac = "02:00:5e:00:00:07".parse().unwrap();
+        let wanted = attachment(&pod, "one", &["10.1.0.5", "fd00::5"]).mac(Some(mac));
+        let kernel = LinuxAttach::new();
+        assert_eq!(kernel.attach(&wanted).unwrap().container_mac, mac);
+        inside(&pod, || {
+            let end = &list("addr show dev eth0")[0];
+            assert_eq!(end["address"], "02:00:5e:00:00:07");
+            for address in end["addr_info"].as_array().unwrap() {
+                assert!(address.get("tentative").is_none(), "{address}");
+            }
+        });
+        let other = "02:00:5e:00:00:08".parse().unwrap();
+        let changed = wanted.mac(Some(other));
+        assert!(!kernel.check(&changed).unwrap().is_empty());
+        assert_eq!(kernel.attach(&changed).unwrap().container_mac, other);
+        assert_eq!(kernel.check(&changed).unwrap(), []);
+    });
+}
+
+#[test]
 fn an_old_containers_removal_leaves_the_new_ones_link() {
     node(|| {
         let (old, new) = (container(), container());
@@ -216,6 +284,19 @@ fn what_is_somebody_elses_is_refused_and_nothing_is_left() {
         ));
         ip("link del cali68caf03a5f4");
 
+        // A pair of somebody else's that happens to have the name: no alias of a container's.
+        ip("link add cali68caf03a5f4 type veth peer name theirs");
+        ip("link set cali68caf03a5f4 alias mine");
+        let refused = kernel.attach(&wanted).unwrap_err().to_string();
+        assert!(refused.contains("veth of mine"), "{refused}");
+        let one = Detachment {
+            host_link: wanted.host_link.clone(),
+            alias: wanted.alias.clone(),
+        };
+        assert_eq!(kernel.detach(&one), Ok(false));
+        assert_eq!(list("link show dev theirs").len(), 1, "it is left");
+        ip("link del theirs");
+
         ip("route add blackhole 10.1.0.5/32 proto 99");
         let refused = kernel.attach(&wanted);
         assert_eq!(
@@ -244,31 +325,45 @@ fn what_is_somebody_elses_is_refused_and_nothing_is_left() {
     });
 }
 
+/// What is done by hand on the node, or in the container, and what the check calls it.
+const DAMAGES: [(&str, &str, &str); 12] = [
+    (
+        "link set dev cali68caf03a5f4 mtu 1400",
+        "",
+        "mtu of cali68caf03a5f4",
+    ),
+    (
+        "link set dev cali68caf03a5f4 alias other",
+        "",
+        "alias of cali68caf03a5f4",
+    ),
+    ("route del 10.1.0.5/32", "", "route 10.1.0.5/32"),
+    ("", "addr del 10.1.0.5/32 dev eth0", "address of eth0"),
+    ("", "addr add 10.9.9.9/32 dev eth0", "address of eth0"),
+    ("", "route del default", "route 0.0.0.0/0"),
+    (
+        "",
+        "neigh del 169.254.1.1 dev eth0",
+        "neighbour 169.254.1.1",
+    ),
+    ("", "link set eth0 down", "state of eth0"),
+    ("", "route del 169.254.1.1", "route 169.254.1.1/32"),
+    ("", "link set eth0 mtu 1400", "mtu of eth0"),
+    (
+        "link set dev cali68caf03a5f4 address 02:00:00:00:00:01",
+        "",
+        "hardware address of cali68caf03a5f4",
+    ),
+    (
+        "link set dev cali68caf03a5f4 down",
+        "",
+        "state of cali68caf03a5f4",
+    ),
+];
+
 #[test]
 fn check_names_every_damage() {
-    let damages = [
-        (
-            "link set dev cali68caf03a5f4 mtu 1400",
-            "",
-            "mtu of cali68caf03a5f4",
-        ),
-        (
-            "link set dev cali68caf03a5f4 alias other",
-            "",
-            "alias of cali68caf03a5f4",
-        ),
-        ("route del 10.1.0.5/32", "", "route 10.1.0.5/32"),
-        ("", "addr del 10.1.0.5/32 dev eth0", "address of eth0"),
-        ("", "addr add 10.9.9.9/32 dev eth0", "address of eth0"),
-        ("", "route del default", "route 0.0.0.0/0"),
-        (
-            "",
-            "neigh del 169.254.1.1 dev eth0",
-            "neighbour 169.254.1.1",
-        ),
-        ("", "link set eth0 down", "state of eth0"),
-    ];
-    for (host, inner, expected) in damages {
+    for (host, inner, expected) in DAMAGES {
         node(move || {
             let pod = container();
             let wanted = attachment(&pod, "one", &["10.1.0.5"]);

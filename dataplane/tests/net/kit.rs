@@ -1,7 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ocicat_dataplane::linux::{LinuxDataplane, Options};
-use ocicat_dataplane::state::{Hop, LinkName, Route, RouteKey};
+use ocicat_dataplane::state::{
+    Address, Hop, IpVersion, LinkName, Route, RouteKey, RoutingAction, RoutingRule,
+};
 use ocicat_dataplane::testing::{attach_kit, dataplane_kit};
 use ocicat_dataplane::{Dataplane, LinuxAttach, Prefix, names};
 
@@ -32,10 +34,35 @@ impl dataplane_kit::Bench for Kernel {
             [Hop::Link(link)] => format!("{} dev {link}", key.prefix),
             other => panic!("{other:?}"),
         };
-        ip(&format!("route add {to} proto {protocol}"));
+        ip(&format!(
+            "route add {to} proto {protocol} metric {}",
+            key.metric
+        ));
     }
     fn remove_route(&mut self, key: &RouteKey) {
-        ip(&format!("route del {}", key.prefix));
+        ip(&format!("route del {} metric {}", key.prefix, key.metric));
+    }
+    fn add_rule(&mut self, rule: &RoutingRule, protocol: u8) {
+        ip(&format!("rule add {} protocol {protocol}", words(rule)));
+    }
+    fn remove_rule(&mut self, rule: &RoutingRule, protocol: u8) {
+        ip(&format!("rule del {} protocol {protocol}", words(rule)));
+    }
+    fn rules(&mut self) -> BTreeSet<(RoutingRule, u8)> {
+        // By numbers: ip(8) has names for some protocols.
+        let all = ip("-N rule show");
+        all.lines().filter_map(rule).collect()
+    }
+    fn link(&mut self, name: &LinkName) -> Option<(BTreeSet<Address>, u32)> {
+        let all = list("addr show");
+        let found = all.iter().find(|one| one["ifname"] == name.as_str())?;
+        let mtu = found["mtu"].as_u64().unwrap().try_into().unwrap();
+        let addresses = found["addr_info"].as_array().unwrap().iter();
+        let addresses = addresses.filter(|one| one["scope"] != "link").map(|one| {
+            let text = format!("{}/{}", one["local"].as_str().unwrap(), one["prefixlen"]);
+            text.parse().unwrap()
+        });
+        Some((addresses.collect(), mtu))
     }
     fn routes(&mut self) -> BTreeMap<RouteKey, (u8, Route)> {
         let mut all = BTreeMap::new();
@@ -72,6 +99,23 @@ impl dataplane_kit::Bench for Kernel {
         }
         all
     }
+}
+
+fn words(rule: &RoutingRule) -> String {
+    let RoutingAction::Table(table) = rule.action else {
+        panic!("{rule}");
+    };
+    format!("priority {} table {table}", rule.priority)
+}
+
+/// A rule as `ip -N rule show` writes it: `7: from all lookup 1007 proto 80`.
+fn rule(line: &str) -> Option<(RoutingRule, u8)> {
+    let (priority, rest) = line.split_once(':')?;
+    let rest = rest.trim().strip_prefix("from all lookup ")?;
+    let (table, protocol) = rest.split_once(" proto ")?;
+    let action = RoutingAction::Table(table.parse().ok()?);
+    let rule = RoutingRule::new(IpVersion::V4, priority.parse().ok()?, action);
+    Some((rule, protocol.trim().parse().ok()?))
 }
 
 #[test]

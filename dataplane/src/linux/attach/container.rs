@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 
+use super::pair::Pair;
 use super::{difference, lookup, open, run_all};
 use crate::linux::sysctl;
 use crate::netlink::link::{KernelLink, Settings};
@@ -23,43 +24,20 @@ pub(super) fn end_of(attachment: &Attachment) -> Result<Option<KernelLink>, Atta
 }
 
 /// Brings the container's side to what is asked for; its hardware address.
-pub(super) fn configure(
-    attachment: &Attachment,
-    host: &KernelLink,
-) -> Result<MacAddr, AttachError> {
+pub(super) fn configure(attachment: &Attachment, pair: &Pair) -> Result<MacAddr, AttachError> {
     settings(attachment)?;
     let mut socket = open()?;
-    let Some(end) = lookup(&mut socket, &attachment.container_link)? else {
-        return Err(AttachError::Kernel {
-            step: "the container's end is gone",
-            source: KernelError::new(19, None),
-        });
-    };
-    if end.peer != Some(host.index) {
-        return Err(AttachError::Exists {
-            link: attachment.container_link.clone(),
-        });
-    }
     let mut batch = Batch::new();
-    if let Some(mac) = attachment.mac.filter(|mac| end.mac != Some(*mac)) {
-        let mac = Settings {
-            mac: Some(mac),
-            ..Settings::default()
-        };
-        batch.push(
-            "the container's hardware address could not be set",
-            link::set_index(end.index, &mac),
-            0,
-        );
-    }
+    let differs = |mac: &MacAddr| pair.end.as_ref().is_some_and(|end| end.mac != Some(*mac));
     let up = Settings {
         up: Some(true),
-        mtu: Some(attachment.mtu),
+        mac: attachment.mac.filter(differs),
+        mtu: pair.end.as_ref().map(|_| attachment.mtu),
         ..Settings::default()
     };
     batch.push(
         "the container's link could not be brought up",
-        link::set_index(end.index, &up),
+        link::set_index(pair.inner, &up),
         0,
     );
     let loopback = Settings {
@@ -72,7 +50,7 @@ pub(super) fn configure(
         0,
     );
     for address in &attachment.addresses {
-        let message = address::new(end.index, Address::from(*address));
+        let message = address::new(pair.inner, Address::from(*address));
         batch.push(
             "the container's address could not be added",
             message,
@@ -81,11 +59,30 @@ pub(super) fn configure(
     }
     for v4 in [true, false] {
         if attachment.has_family(v4) {
-            gateway(&mut batch, attachment, end.index, v4);
+            gateway(&mut batch, attachment, pair.inner, v4);
         }
     }
     run_all(&mut socket, &mut batch)?;
-    Ok(attachment.mac.or(end.mac).unwrap_or(MacAddr([0; 6])))
+    let known = attachment
+        .mac
+        .or_else(|| pair.end.as_ref().and_then(|end| end.mac));
+    match known {
+        Some(mac) => Ok(mac),
+        None => mac_of(&mut socket, pair.inner),
+    }
+}
+
+/// The hardware address that the kernel chose.
+fn mac_of(socket: &mut Socket, index: u32) -> Result<MacAddr, AttachError> {
+    let found = match socket.get(link::get_index(index)) {
+        Ok(RouteNetlinkMessage::NewLink(message)) => link::parse(&message),
+        Ok(_) => None,
+        Err(source) => {
+            let step = "the container's end could not be looked up";
+            return Err(AttachError::Kernel { step, source });
+        }
+    };
+    Ok(found.and_then(|found| found.mac).unwrap_or(MacAddr([0; 6])))
 }
 
 /// The neighbour entry, the route to the gateway and the default route. The entry is permanent: the node's proxy ARP

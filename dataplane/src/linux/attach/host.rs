@@ -5,30 +5,24 @@ use std::net::IpAddr;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{difference, lookup, run, run_all};
+use super::pair::Pair;
+use super::{difference, run, run_all};
 use crate::linux::sysctl;
 use crate::netlink::link::{KernelLink, Settings};
 use crate::netlink::route::{Hops, KernelHop, KernelRoute};
-use crate::netlink::{Batch, Socket, link, route};
+use crate::netlink::{Batch, Socket, link, neighbour, route};
 use crate::state::{LinkName, RouteKey};
-use crate::{AttachError, Attachment, Difference, KernelError, Prefix, Refusal, names};
-
-/// The node's end, which was made a moment ago.
-pub(super) fn find(socket: &mut Socket, name: &LinkName) -> Result<KernelLink, AttachError> {
-    lookup(socket, name)?.ok_or_else(|| AttachError::Kernel {
-        step: "the node's end is gone",
-        source: KernelError::new(19, None),
-    })
-}
+use crate::{AttachError, Attachment, Difference, Prefix, Refusal, names};
 
 /// Brings the node's side to what is asked for.
 pub(super) fn configure(
     socket: &mut Socket,
     attachment: &Attachment,
-    found: &KernelLink,
+    pair: &Pair,
 ) -> Result<(), AttachError> {
-    // Before the link is up: from then on IPv6 looks for duplicates of the link-local address.
-    for (name, value) in wanted_settings(&attachment.host_link) {
+    let found = &pair.host;
+    // Before the other end is up: from then on IPv6 looks for duplicates of the link-local address.
+    for (name, value) in wanted_settings_v6(&attachment.host_link) {
         sysctl::set(&name, value)?;
     }
     let settings = Settings {
@@ -36,7 +30,8 @@ pub(super) fn configure(
         mac: (found.mac != Some(names::HOST_MAC)).then_some(names::HOST_MAC),
         mtu: (found.mtu != attachment.mtu).then_some(attachment.mtu),
         up: Some(true),
-        bridge: None,
+        inet: &SETTINGS_V4.map(|(number, _, value)| (number, value)),
+        ..Settings::default()
     };
     let mut batch = Batch::new();
     batch.push(
@@ -44,9 +39,21 @@ pub(super) fn configure(
         link::set_index(found.index, &settings),
         0,
     );
-    run_all(socket, &mut batch)?;
-    add_routes(socket, attachment, found.index)
+    batch.push(
+        "the node's link could not be made to answer ARP at once",
+        neighbour::no_proxy_delay(found.index),
+        0,
+    );
+    add_routes(socket, attachment, found.index, &mut batch)
 }
+
+/// IPv4 settings of the node's end: number (`IPV4_DEVCONF_*`), name, value.
+const SETTINGS_V4: [(u16, &str, u32); 4] = [
+    (1, "forwarding", 1),
+    (3, "proxy_arp", 1),
+    (4, "accept_redirects", 0),
+    (8, "rp_filter", 1),
+];
 
 /// Waits until the node's end takes packets, so that the container's first one is answered: mostly some microseconds,
 /// and a second at most. The container's end came up last and takes them at once.
@@ -67,25 +74,31 @@ pub(super) fn await_active(socket: &mut Socket, name: &LinkName) -> Result<(), A
 }
 
 /// The settings of the node's end. Not `route_localnet`: it opens the node's loopback to pods (CVE-2020-8558).
-fn wanted_settings(link: &LinkName) -> Vec<(String, &'static str)> {
-    let mut wanted = vec![
-        (format!("ipv4/conf/{link}/forwarding"), "1"),
-        (format!("ipv4/conf/{link}/proxy_arp"), "1"),
-        (format!("ipv4/neigh/{link}/proxy_delay"), "0"),
-        (format!("ipv4/conf/{link}/rp_filter"), "1"),
-        (format!("ipv4/conf/{link}/accept_redirects"), "0"),
-    ];
-    if sysctl::has_ipv6() {
-        wanted.extend([
-            (format!("ipv6/conf/{link}/disable_ipv6"), "0"),
-            (format!("ipv6/conf/{link}/accept_dad"), "0"),
-            (format!("ipv6/conf/{link}/accept_ra"), "0"),
-            (format!("ipv6/conf/{link}/accept_redirects"), "0"),
-            (format!("ipv6/conf/{link}/proxy_ndp"), "1"),
-            (format!("ipv6/conf/{link}/forwarding"), "1"),
-        ]);
+fn wanted_settings(link: &LinkName) -> Vec<(String, String)> {
+    let v4 = SETTINGS_V4
+        .into_iter()
+        .map(|(_, name, value)| (format!("ipv4/conf/{link}/{name}"), value.to_string()));
+    let delay = (format!("ipv4/neigh/{link}/proxy_delay"), "0".to_owned());
+    let v6 = wanted_settings_v6(link)
+        .into_iter()
+        .map(|(name, value)| (name, value.to_owned()));
+    v4.chain([delay]).chain(v6).collect()
+}
+
+/// Those of IPv6, for which netlink has no message.
+fn wanted_settings_v6(link: &LinkName) -> Vec<(String, &'static str)> {
+    if !sysctl::has_ipv6() {
+        return Vec::new();
     }
-    wanted
+    let setting = |name: &str, value| (format!("ipv6/conf/{link}/{name}"), value);
+    vec![
+        setting("disable_ipv6", "0"),
+        setting("accept_dad", "0"),
+        setting("accept_ra", "0"),
+        setting("accept_redirects", "0"),
+        setting("proxy_ndp", "1"),
+        setting("forwarding", "1"),
+    ]
 }
 
 fn wanted_route(attachment: &Attachment, address: IpAddr, link: u32) -> (RouteKey, KernelRoute) {
@@ -102,21 +115,25 @@ fn wanted_route(attachment: &Attachment, address: IpAddr, link: u32) -> (RouteKe
     (RouteKey::main(Prefix::host(address)), route)
 }
 
-/// The routes to the container. Somebody else's with the same key is not replaced; an old one of ours is.
-fn add_routes(socket: &mut Socket, attachment: &Attachment, link: u32) -> Result<(), AttachError> {
-    let step = "the route to the container could not be added";
-    let mut batch = Batch::new();
+/// Runs the batch with the routes to the container. Somebody else's with the same key is not replaced; an old one of ours is.
+fn add_routes(
+    socket: &mut Socket,
+    attachment: &Attachment,
+    link: u32,
+    batch: &mut Batch<&'static str>,
+) -> Result<(), AttachError> {
+    let step = ROUTE;
     for address in &attachment.addresses {
         let (key, wanted) = wanted_route(attachment, *address, link);
         batch.push_route(step, &key, &wanted, NLM_F_CREATE | NLM_F_EXCL);
     }
-    let refused = run(socket, &mut batch)?;
+    let refused = run(socket, batch)?;
     if refused.is_empty() {
         return Ok(());
     }
     if let Some((step, source)) = refused
         .into_iter()
-        .find(|(_, e)| e.refusal != Refusal::Exists)
+        .find(|(step, e)| *step != ROUTE || e.refusal != Refusal::Exists)
     {
         return Err(AttachError::Kernel { step, source });
     }
@@ -134,8 +151,11 @@ fn add_routes(socket: &mut Socket, attachment: &Attachment, link: u32) -> Result
             }
         }
     }
-    run_all(socket, &mut batch)
+    run_all(socket, batch)
 }
+
+/// The step that an older route may be in the way of.
+const ROUTE: &str = "the route to the container could not be added";
 
 /// The route of exactly this key.
 fn existing(socket: &mut Socket, key: &RouteKey) -> Result<Option<KernelRoute>, AttachError> {
@@ -194,7 +214,7 @@ pub(super) fn compare(
     for (setting, value) in wanted_settings(name) {
         expect(
             setting.clone(),
-            value.into(),
+            value,
             sysctl::get(&setting)?.unwrap_or_default(),
         );
     }
