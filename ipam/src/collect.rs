@@ -45,6 +45,9 @@ pub struct Collector {
     suspects: BTreeMap<IpAddr, Suspect>,
     /// Own blocks that were empty at the last look, by the number of their last write.
     idle: BTreeMap<Prefix, u64>,
+    /// Every how many sweeps a node looks at everybody's blocks.
+    everywhere: u32,
+    sweeps: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,10 @@ impl Collector {
     /// The usual grace period: 15 minutes. Two or three sweeps should fall into it.
     pub const GRACE: Duration = Duration::from_secs(15 * 60);
 
+    /// Every how many sweeps a node looks at everybody's blocks, where it may have borrowed: 12, once an hour when
+    /// it sweeps every five minutes.
+    pub const EVERYWHERE: u32 = 12;
+
     /// A collector that suspects nobody yet.
     #[must_use]
     pub const fn new(judge: Judge, grace: Duration) -> Self {
@@ -77,10 +84,22 @@ impl Collector {
             grace,
             suspects: BTreeMap::new(),
             idle: BTreeMap::new(),
+            everywhere: Self::EVERYWHERE,
+            sweeps: 0,
         }
     }
 
-    /// Looks at everything that is held and releases what is dead.
+    /// Looks at everybody's blocks every so many sweeps; 1 for every time, 0 for never.
+    #[must_use]
+    pub const fn everywhere(mut self, every: u32) -> Self {
+        self.everywhere = every;
+        self
+    }
+
+    /// Looks at what is held and releases what is dead.
+    ///
+    /// A node reads its own claims and their blocks, and everybody's, where it may have borrowed, only every so many sweeps
+    /// ([`EVERYWHERE`](Self::EVERYWHERE)); others read all blocks each time.
     ///
     /// # Errors
     /// When the store fails; the next sweep goes on.
@@ -93,12 +112,15 @@ impl Collector {
         liveness: &dyn Liveness,
         now: SystemTime,
     ) -> Result<Sweep, ReleaseError> {
-        let records = ipam.records().await?;
-        let held = crate::check::held_in(&records.blocks);
+        self.sweeps = self.sweeps.wrapping_add(1);
+        let blocks = self.look(ipam).await?;
+        let held = crate::check::held_in(&blocks);
         let verdicts = liveness.verdicts(&held).await;
-        let condemned = self.observe(&held, &verdicts, now);
+        let looked = |address| blocks.iter().any(|block| block.cidr().contains(address));
+        let condemned = self.observe_in(&held, &verdicts, now, looked);
         let mut sweep = Sweep::default();
         for handle in condemned {
+            let handle = whole(ipam, handle).await?;
             let again = liveness.verdicts(&handle).await;
             if !self.all_dead(&handle, &again) {
                 continue;
@@ -113,10 +135,10 @@ impl Collector {
                 sweep.released.append(&mut done.addresses);
             }
         }
-        ipam.thaw(&records.blocks, &self.judge, now).await?;
+        ipam.thaw(&blocks, &self.judge, now).await?;
         if let Judge::Node(node) = &self.judge {
             let owner = Owner::host(node);
-            for (block, sequence) in self.idle_blocks(&records.blocks, &owner) {
+            for (block, sequence) in self.idle_blocks(&blocks, &owner) {
                 match ipam
                     .release_block(&owner, block, true, Some(sequence), now)
                     .await
@@ -131,13 +153,39 @@ impl Collector {
         Ok(sweep)
     }
 
-    /// Takes note of verdicts, and says which handles are condemned: all addresses of each, every one of them dead for
-    /// long enough.
+    /// The blocks of this sweep.
+    async fn look(&self, ipam: &Ipam) -> Result<Vec<Block>, ReleaseError> {
+        let everywhere = self.everywhere > 0 && self.sweeps % self.everywhere == 0;
+        let stored = match &self.judge {
+            Judge::Node(node) if !everywhere => {
+                let claims = ipam.store().affinities(Some(&Owner::host(node))).await?;
+                let cidrs: Vec<_> = claims.records.iter().map(|one| one.value.block).collect();
+                let blocks = ipam.store().blocks(&cidrs).await?;
+                blocks.into_iter().flatten().collect()
+            }
+            _ => ipam.store().all_blocks().await?.records,
+        };
+        Ok(stored.into_iter().map(|stored| stored.value).collect())
+    }
+
+    /// Takes note of verdicts on everything that is held, and says which handles are condemned: all addresses of
+    /// each, every one of them dead for long enough.
     pub fn observe(
         &mut self,
         held: &[Held],
         verdicts: &[Verdict],
         now: SystemTime,
+    ) -> Vec<Vec<Held>> {
+        self.observe_in(held, verdicts, now, |_| true)
+    }
+
+    /// As [`observe`](Self::observe), of what is held where was looked: suspicions about other places stay.
+    fn observe_in(
+        &mut self,
+        held: &[Held],
+        verdicts: &[Verdict],
+        now: SystemTime,
+        looked: impl Fn(IpAddr) -> bool,
     ) -> Vec<Vec<Held>> {
         let mut handles: BTreeMap<&HandleId, Vec<(&Held, bool)>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
@@ -151,7 +199,8 @@ impl Collector {
             seen.insert(held.address);
             handles.entry(handle).or_default().push((held, dead));
         }
-        self.suspects.retain(|address, _| seen.contains(address));
+        self.suspects
+            .retain(|address, _| seen.contains(address) || !looked(*address));
         let condemned = handles
             .into_values()
             .filter(|all| all.iter().all(|(_, dead)| *dead));
@@ -247,6 +296,26 @@ impl Ipam {
         }
         Ok(())
     }
+}
+
+/// A condemned handle with the addresses that it has where was not looked: they are judged, too, before any is released.
+async fn whole(ipam: &Ipam, seen: Vec<Held>) -> Result<Vec<Held>, ReleaseError> {
+    let Some(id) = seen.first().and_then(|held| held.handle.clone()) else {
+        return Ok(seen);
+    };
+    let mut held = crate::check::held_in(&ipam.blocks_of(&id).await?);
+    held.retain(|one| one.handle.as_ref() == Some(&id));
+    let known = |one: &Held| held.iter().any(|other| other.address == one.address);
+    // What the handle does not count is held all the same.
+    let uncounted: Vec<_> = seen.iter().filter(|one| !known(one)).cloned().collect();
+    held.extend(uncounted);
+    // As it was judged: what was taken again since is not released.
+    for one in &mut held {
+        if let Some(judged) = seen.iter().find(|other| other.address == one.address) {
+            one.sequence = judged.sequence;
+        }
+    }
+    Ok(held)
 }
 
 fn is_tunnel(held: &Held) -> bool {

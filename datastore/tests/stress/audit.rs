@@ -22,13 +22,13 @@ pub(crate) async fn run(url: &str, folder: &Path) {
             let other = live.insert(address, handle.clone());
             assert_eq!(other, None, "{address} was given to {handle} too");
         }
-        let given: BTreeMap<&String, u128> = entries
-            .iter()
-            .filter_map(|(time, entry)| match entry {
-                Entry::Giving(handle) => Some((handle, *time)),
-                _ => None,
-            })
-            .collect();
+        // From the first time on: a release that was interrupted is made again by a successor.
+        let mut given: BTreeMap<&String, u128> = BTreeMap::new();
+        for (time, entry) in &entries {
+            if let Entry::Giving(handle) = entry {
+                given.entry(handle).or_insert(*time);
+            }
+        }
         for (time, entry) in &entries {
             if let Entry::Took(address, handle) = entry {
                 let end = given.get(handle).copied().unwrap_or(u128::MAX);

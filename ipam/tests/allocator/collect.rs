@@ -139,7 +139,8 @@ fn only_what_is_proven_gone_is_released_without_grace() {
         ["h2", "lb"],
         "a node that is there, and an address of no node"
     );
-    let mut own = Collector::new(Judge::Node("here".to_owned()), Duration::ZERO);
+    let own = Collector::new(Judge::Node("here".to_owned()), Duration::ZERO);
+    let mut own = own.everywhere(1);
     let tunnel = Tunnel::Ipip;
     block_on(ipam.tunnel_address("here", tunnel, None, &p, at(0))).unwrap();
     let all: Vec<String> = (0..16).map(|n| format!("10.0.0.{n}")).collect();
@@ -183,4 +184,57 @@ fn blocks_that_stay_empty_are_given_up_but_one() {
             .is_empty()
     );
     audit(&*store);
+}
+
+/// A node with a block of one address, and another with one of four.
+fn borrower() -> (std::sync::Arc<ocicat_ipam::MemoryStore>, ocicat_ipam::Ipam) {
+    let store = store(&[pool("p", "10.0.0.0/29", 30)]);
+    let ipam = ipam(&store);
+    for (node, range) in [("a", "10.0.0.0/30"), ("b", "10.0.0.4/30")] {
+        block_on(ipam.claim_affinity(prefix(range), &Owner::host(node), at(0))).unwrap();
+    }
+    let four = AssignRequest::new("a", "alive").v4(3);
+    block_on(ipam.assign(&four, at(0))).unwrap();
+    (store, ipam)
+}
+
+#[test]
+fn what_is_borrowed_is_looked_at_every_few_sweeps() {
+    let (store, ipam) = borrower();
+    let chosen = AssignIp::new(ip("10.0.0.5"), "a", "borrowed");
+    block_on(ipam.assign_ip(&chosen, at(0))).unwrap();
+    let witness = Witness::says(&[("10.0.0.5", Verdict::Dead)]);
+    let judge = Judge::Node("a".to_owned());
+    let mut collector = Collector::new(judge, minutes(15)).everywhere(3);
+    let mut sweep = |minute: u64| {
+        let sweep = collector.sweep(&ipam, &witness, at(60 * minute));
+        let sweep = block_on(sweep).unwrap();
+        (sweep.suspects.len(), sweep.released.len())
+    };
+    let found: Vec<_> = (1..=6).map(|n| sweep(n * 6)).collect();
+    // Suspected from the third on, although the fourth and the fifth do not look there.
+    assert_eq!(found, [(0, 0), (0, 0), (1, 0), (1, 0), (1, 0), (0, 1)]);
+    assert!(!audit(&*store).contains_key(&ip("10.0.0.5")));
+}
+
+#[test]
+fn a_handle_is_judged_with_what_it_has_elsewhere() {
+    for (elsewhere, released) in [(Verdict::Alive, 0), (Verdict::Dead, 2)] {
+        let (_, ipam) = borrower();
+        // One of the node's own block, one borrowed.
+        let both = AssignRequest::new("a", "both").v4(2);
+        let got = block_on(ipam.assign(&both, at(0))).unwrap().addresses;
+        let owned = got.iter().find(|one| !one.borrowed).unwrap().address;
+        let lent = got.iter().find(|one| one.borrowed).unwrap().address;
+        let said = [
+            (&*owned.to_string(), Verdict::Dead),
+            (&*lent.to_string(), elsewhere),
+        ];
+        let witness = Witness::says(&said);
+        let judge = Judge::Node("a".to_owned());
+        let mut collector = Collector::new(judge, minutes(1)).everywhere(0);
+        block_on(collector.sweep(&ipam, &witness, at(0))).unwrap();
+        let sweep = block_on(collector.sweep(&ipam, &witness, at(60))).unwrap();
+        assert_eq!(sweep.released.len(), released, "{elsewhere:?}");
+    }
 }
