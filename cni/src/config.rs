@@ -43,8 +43,7 @@ struct Wire {
     name: Option<String>,
     #[serde(rename = "type")]
     plugin: Option<String>,
-    #[serde(default)]
-    ip_masq: bool,
+    ip_masq: Option<bool>,
     #[serde(default)]
     ipam: Option<Map<String, Value>>,
     #[serde(default)]
@@ -102,7 +101,7 @@ impl NetworkConfig {
             version,
             name: checked("name", NetworkName::new(name))?,
             plugin: checked("type", PluginName::new(plugin))?,
-            ip_masq: wire.ip_masq,
+            ip_masq: wire.ip_masq.unwrap_or(false),
             ipam,
             dns: wire.dns.unwrap_or_default(),
             runtime_config: wire.runtime_config.unwrap_or_default(),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// `runtimeConfig`: what a runtime wants of a plugin for one attachment, by the capabilities that the plugin declares.
@@ -10,19 +10,23 @@ use serde_json::{Map, Value};
 #[non_exhaustive]
 pub struct RuntimeConfig {
     /// Capability `ips`: addresses that the container is to have, with or without a prefix length.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub ips: Vec<String>,
     /// Capability `mac`: the hardware address of the container's interface.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub mac: Option<String>,
     /// Capability `portMappings`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub port_mappings: Vec<PortMapping>,
     /// Capability `bandwidth`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub bandwidth: Option<Bandwidth>,
     /// Capability `io.kubernetes.cri.pod-annotations`: the pod's annotations.
-    #[serde(rename = "io.kubernetes.cri.pod-annotations", default)]
+    #[serde(
+        rename = "io.kubernetes.cri.pod-annotations",
+        default,
+        deserialize_with = "null_is_none_given"
+    )]
     pub pod_annotations: BTreeMap<String, String>,
     /// Every other key.
     #[serde(flatten)]
@@ -40,10 +44,19 @@ pub struct PortMapping {
     #[serde(rename = "containerPort", alias = "ContainerPort")]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`; empty means tcp.
-    #[serde(default, alias = "Protocol")]
+    #[serde(
+        default,
+        alias = "Protocol",
+        deserialize_with = "null_is_none_given"
+    )]
     pub protocol: String,
     /// The host's address; empty means every one.
-    #[serde(rename = "hostIP", alias = "HostIP", default)]
+    #[serde(
+        rename = "hostIP",
+        alias = "HostIP",
+        default,
+        deserialize_with = "null_is_none_given"
+    )]
     pub host_ip: String,
 }
 
@@ -53,17 +66,26 @@ pub struct PortMapping {
 #[non_exhaustive]
 pub struct Bandwidth {
     /// Towards the container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub ingress_rate: u64,
     /// Towards the container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub ingress_burst: u64,
     /// From the container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub egress_rate: u64,
     /// From the container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none_given")]
     pub egress_burst: u64,
+}
+
+/// Go writes what is empty as `null`: containerd so hands over the annotations of a pod that has none.
+fn null_is_none_given<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl RuntimeConfig {

@@ -89,3 +89,20 @@ fn every_fault_has_its_number() {
         assert_eq!(config.ipam, None);
     }
 }
+
+/// containerd hands over the annotations of a pod that has none as `null`.
+#[test]
+fn null_is_as_good_as_absent() {
+    let config = json!({"cniVersion": "1.0.0", "name": "net", "type": "t", "ipMasq": null,
+        "ipam": null, "dns": null, "prevResult": null, "args": null, "cni.dev/attachments": null,
+        "runtimeConfig": {"ips": null, "mac": null, "portMappings": null, "bandwidth": null,
+            "io.kubernetes.cri.pod-annotations": null}});
+    let config = NetworkConfig::from_value(config).unwrap();
+    assert_eq!(config.runtime_config, RuntimeConfig::default());
+    let config = json!({"cniVersion": "1.0.0", "name": "net", "type": "t", "runtimeConfig": {
+        "portMappings": [{"HostPort": 1, "ContainerPort": 2, "Protocol": null, "HostIP": null}],
+        "bandwidth": {"ingressRate": null, "egressRate": 5}}});
+    let config = NetworkConfig::from_value(config).unwrap();
+    assert_eq!(config.runtime_config.port_mappings[0].protocol, "");
+    assert_eq!(config.runtime_config.bandwidth.unwrap().egress_rate, 5);
+}
