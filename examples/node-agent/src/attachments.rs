@@ -55,13 +55,13 @@ pub(crate) struct Attachments {
     pub(crate) counts: Counts,
 }
 
-/// Events that an operator should see growing.
-#[derive(Debug, Default)]
+/// Events that an operator should see growing. Clones count together.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     /// Additions that were answered before their policy was in force.
-    pub(crate) policy_late: AtomicU64,
+    pub(crate) policy_late: Arc<AtomicU64>,
     /// Additions whose plugin was gone when they were done; they were undone.
-    pub(crate) abandoned: AtomicU64,
+    pub(crate) abandoned: Arc<AtomicU64>,
 }
 
 /// Locks by endpoint, kept only while somebody holds or wants them.

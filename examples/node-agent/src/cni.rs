@@ -250,6 +250,7 @@ impl Agent for Server {
         let mut pod = self.pod_and_wishes(&request).await?;
         // Here `ipam.type` is this plugin's own name, whatever it was installed as.
         pod.wishes.foreign_ipam = false;
+        pod.wishes.lent = true;
         let lent = self
             .attachments
             .lend(&pod, form)

@@ -45,6 +45,8 @@ pub struct Wishes {
     pub delegated: Vec<IpAddr>,
     /// Whether the configuration names another IPAM plugin.
     pub foreign_ipam: bool,
+    /// Whether the addresses are for another plugin, which makes the link.
+    pub lent: bool,
     /// IPv4 pools to take addresses from, in order: names or ranges.
     pub pools_v4: Vec<String>,
     /// IPv6 pools, likewise.

@@ -13,6 +13,10 @@ use crate::pod::Pod;
 /// The attribute of an address with the name of the CNI network that it was assigned for.
 pub(super) const NETWORK: &str = "network";
 
+/// The attribute of an address with the name of the link to its pod: what tells that the pod is gone. An address that
+/// was lent to another plugin has none.
+pub(crate) const LINK: &str = "link";
+
 impl Attachments {
     /// The addresses of a pod: another plugin's, those that were asked for, or any.
     pub(super) async fn addresses(
@@ -66,6 +70,9 @@ impl Attachments {
             .pools(Family::V4, v4)
             .pools(Family::V6, v6)
             .namespace(&pod.namespace);
+        if let Some(workload) = workload(pod) {
+            request = request.workload(&workload);
+        }
         request.attributes = self.attributes(pod);
         Ok(request)
     }
@@ -89,6 +96,9 @@ impl Attachments {
             let mut request =
                 AssignIp::new(*address, Owner::host(&self.node), pod.handle().as_str())
                     .intended_use(Use::Workload);
+            if let Some(workload) = workload(pod) {
+                request = request.workload(&workload);
+            }
             request.attributes = self.attributes(pod);
             if let Err(error) = self.ipam.assign_ip(&request, SystemTime::now()).await {
                 let error = AttachmentError::from(error);
@@ -106,6 +116,9 @@ impl Attachments {
             ("node".to_owned(), self.node.clone()),
             (NETWORK.to_owned(), pod.network.clone()),
         ]);
+        if !pod.wishes.lent {
+            attributes.insert(LINK.to_owned(), Self::host_link(pod).to_string());
+        }
         if pod.is_kubernetes() {
             attributes.insert("pod".to_owned(), pod.name.clone());
             attributes.insert("namespace".to_owned(), pod.namespace.clone());
@@ -147,6 +160,12 @@ impl Attachments {
         let audience = Audience::new(Owner::host(&self.node), Some(pod.namespace.clone()));
         Ok(self.ipam.store().pools(&audience).await?)
     }
+}
+
+/// By what a pod that comes back is known, for pools that keep its addresses for a while.
+fn workload(pod: &Pod) -> Option<String> {
+    pod.is_kubernetes()
+        .then(|| format!("{}/{}", pod.namespace, pod.name))
 }
 
 /// The handle of another container of the same pod that has an address that is asked for.
