@@ -44,11 +44,7 @@ pub struct PortMapping {
     #[serde(rename = "containerPort", alias = "ContainerPort")]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`; empty means tcp.
-    #[serde(
-        default,
-        alias = "Protocol",
-        deserialize_with = "null_is_none_given"
-    )]
+    #[serde(default, alias = "Protocol", deserialize_with = "null_is_none_given")]
     pub protocol: String,
     /// The host's address; empty means every one.
     #[serde(
