@@ -12,7 +12,9 @@ use libfuzzer_sys::fuzz_target;
 use stage::Stage;
 
 fuzz_target!(|data: &[u8]| {
-    let mut stage = Stage::new(1);
+    // Half of the inputs have everything switched on.
+    let full = data.len() % 2 == 1;
+    let mut stage = if full { Stage::full(1) } else { Stage::new(1) };
     let witness = stage.join(10, 64512, true);
     let mut neighbour = stage.connect(11, 64513);
     let mut rest = data;
@@ -25,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
             // A message with a sound header.
             1..=3 => stage.send(neighbour, &stage::message(what / 8 % 6, taken)),
             // The handshake as it should be.
-            4 => stage.send(neighbour, &stage::hello(11, 64513, true)),
+            4 => stage.send(neighbour, &stage::hello(11, 64513, true, full)),
             5 => {
                 stage.pass(Duration::from_secs(u64::from(*argument)));
                 stage.send(witness, &stage::message(4, &[]));

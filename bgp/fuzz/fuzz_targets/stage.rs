@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use ocicat_bgp::wire::{Capability, GracefulRestartCapability, Open};
+use ocicat_bgp::wire::{AddPathMode, Capability, GracefulRestartCapability, Open};
 use ocicat_bgp::{
-    AsNumber, Attributes, Event, Families, Family, GracefulRestart, Input, LinkId, Output,
-    PeerConfig, PeerId, Prefix, Speaker, SpeakerConfig, State,
+    AddPath, AsNumber, Attributes, Event, Families, Family, GracefulRestart, Input, LinkId, Output,
+    PeerConfig, PeerId, Prefix, Role, Speaker, SpeakerConfig, State,
 };
 
 const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -17,6 +17,8 @@ pub(crate) struct Stage {
     pub(crate) speaker: Speaker,
     now: Instant,
     best: BTreeMap<Prefix, Attributes>,
+    /// Sessions have everything that is off by default.
+    full: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -36,7 +38,7 @@ pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// OPEN and KEEPALIVE.
-pub(crate) fn hello(last: u8, as_number: u32, four: bool) -> Vec<u8> {
+pub(crate) fn hello(last: u8, as_number: u32, four: bool, full: bool) -> Vec<u8> {
     let mut capabilities = Family::ALL.map(Capability::Multiprotocol).to_vec();
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::EnhancedRouteRefresh);
@@ -47,6 +49,16 @@ pub(crate) fn hello(last: u8, as_number: u32, four: bool) -> Vec<u8> {
         families: Family::ALL.map(|family| (family, true)).to_vec(),
     }));
     capabilities.extend(four.then_some(Capability::FourOctetAs(as_number)));
+    if full {
+        let paths = Family::ALL.map(|family| (family, AddPathMode::Both));
+        let hops = (Family::Ipv4Unicast, Family::Ipv6Unicast);
+        capabilities.extend([
+            Capability::AddPath(paths.to_vec()),
+            Capability::ExtendedMessage,
+            Capability::ExtendedNextHop(vec![hops]),
+            Capability::Role(4),
+        ]);
+    }
     let open = Open {
         as_number: AsNumber(as_number),
         hold_time: 90,
@@ -70,6 +82,15 @@ impl Stage {
             speaker,
             now,
             best: BTreeMap::new(),
+            full: false,
+        }
+    }
+
+    /// The same, with several paths per prefix, long messages, IPv6 next hops and roles.
+    pub(crate) fn full(last: u8) -> Self {
+        Self {
+            full: true,
+            ..Self::new(last)
         }
     }
 
@@ -82,6 +103,15 @@ impl Stage {
                 .rr_client(as_number == 64512)
                 .families(Families::BOTH)
                 .graceful_restart(GracefulRestart::new(Duration::from_secs(60)));
+            let config = if self.full {
+                config
+                    .add_path(AddPath::both(Families::BOTH))
+                    .extended_messages(true)
+                    .extended_next_hop(true)
+                    .role(Role::Peer)
+            } else {
+                config
+            };
             self.speaker.add_peer(config, self.now).expect("a new peer")
         });
         let link = self.speaker.accept(address, LOCAL.into(), self.now);
@@ -95,7 +125,7 @@ impl Stage {
     /// A neighbour whose session is established.
     pub(crate) fn join(&mut self, last: u8, as_number: u32, four: bool) -> Neighbour {
         let neighbour = self.connect(last, as_number);
-        self.send(neighbour, &hello(last, as_number, four));
+        self.send(neighbour, &hello(last, as_number, four, self.full));
         self.sent(neighbour);
         let peers = self.speaker.peers();
         let peer = peers.iter().find(|peer| peer.id == neighbour.peer);

@@ -9,3 +9,4 @@ mod lab;
 mod options;
 mod ours;
 mod paths;
+mod reflection;
