@@ -32,7 +32,7 @@ fn files(first: &str) -> Vec<PathBuf> {
 fn exists(name: &str) -> bool {
     let mut parts = name.split("::");
     let files = files(parts.next().unwrap_or_default());
-    let Some(last) = parts.next_back() else {
+    let Some(last) = parts.last() else {
         return !files.is_empty();
     };
     let function = format!("fn {last}(");
