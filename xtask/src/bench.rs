@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: what things cost, in release builds.
 
 mod bgp;
+mod cni;
 
 use crate::stage;
 use crate::workspace::cargo;
 
 /// The commands of each benchmark, by name.
-const BENCHES: [(&str, &[&[&str]]); 3] = [
+const BENCHES: [(&str, &[&[&str]]); 4] = [
     (
         "policy",
         &[
@@ -17,10 +18,38 @@ const BENCHES: [(&str, &[&[&str]]); 3] = [
             &["run", "-p", "ocicat-policy", "--example", "cost", "10"],
         ],
     ),
-    ("ipam", &[&["bench", "-p", "ocicat-ipam", "--all-features"]]),
+    (
+        "ipam",
+        &[
+            &[
+                "bench",
+                "-p",
+                "ocicat-ipam",
+                "--features=testing",
+                "--bench=ipam",
+            ],
+            &[
+                "bench",
+                "-p",
+                "ocicat-datastore",
+                "--features=etcd,ipam,memory,sqlite",
+                "--bench=stores",
+            ],
+        ],
+    ),
     (
         "dataplane",
         &[&["bench", "-p", "ocicat-dataplane", "--all-features"]],
+    ),
+    (
+        "agent",
+        &[&[
+            "run",
+            "--manifest-path",
+            "examples/Cargo.toml",
+            "--package=ocicat-node",
+            "--example=scale",
+        ]],
     ),
 ];
 
@@ -29,11 +58,14 @@ pub(crate) fn run(names: &[&str]) -> Result<(), String> {
     if let Some((&"bgp", arguments)) = names.split_first() {
         return bgp::run(arguments);
     }
+    if names == ["cni"] {
+        return cni::run();
+    }
     let unknown = |name: &&&str| !BENCHES.iter().any(|(bench, _)| bench == *name);
     if let Some(unknown) = names.iter().find(unknown) {
         let all: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
         return Err(format!(
-            "no benchmark {unknown}; there are bgp, {}",
+            "no benchmark {unknown}; there are bgp, cni, {}",
             all.join(", ")
         ));
     }
@@ -54,6 +86,7 @@ pub(crate) fn run(names: &[&str]) -> Result<(), String> {
         }
     }
     if names.is_empty() {
+        cni::run()?;
         return bgp::run(&["--runs", "1"]);
     }
     Ok(())
