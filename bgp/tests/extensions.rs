@@ -401,3 +401,74 @@ fn private_numbers_stay_at_home() {
         assert_eq!(AsNumber(number).is_private(), private, "{number}");
     }
 }
+
+/// A speaker that is of another AS to one peer (as Calico's `localASNumber` has it): that AS alone is in the path, and
+/// a path that it is in already is a loop.
+#[test]
+fn another_as_towards_one_peer() {
+    let mut net = Net::new(1);
+    for (node, number) in [(0, 65001), (1, AS), (2, 65002)] {
+        net.start(node, Net::config(node, number))
+            .originations_complete();
+    }
+    let (a, b) = (
+        PeerConfig::new(address(1), 65009),
+        PeerConfig::new(address(0), 65001),
+    );
+    join(&mut net, (0, a), (1, b.local_as(AsNumber(65009))));
+    let (a, b) = (
+        PeerConfig::new(address(1), AS),
+        PeerConfig::new(address(2), 65002),
+    );
+    join(&mut net, (2, a), (1, b));
+    net.speaker(2).originate(block(2, 0), &Attributes::local());
+    let loops = Attributes::builder().prepend(AsNumber(65009), 1);
+    net.speaker(2).originate(block(2, 1), &Attributes::local());
+    net.speaker(0).originate(block(0, 0), &loops.build());
+    net.speaker(0).originate(block(0, 1), &Attributes::local());
+    seconds(&mut net, 10);
+    let path = |net: &mut Net, node: usize, prefix| {
+        let route = net.route(node, prefix)?;
+        Some(route.paths[0].attributes.as_path().to_string())
+    };
+    assert_eq!(
+        path(&mut net, 0, block(2, 0)).as_deref(),
+        Some("65009 65002")
+    );
+    assert_eq!(
+        path(&mut net, 2, block(0, 1)).as_deref(),
+        Some("64512 65001")
+    );
+    assert_eq!(
+        path(&mut net, 1, block(0, 0)),
+        None,
+        "the AS that we are there"
+    );
+}
+
+/// RFC 4360 section 6: extended communities are passed on; those that are not transitive stay in the AS.
+#[test]
+fn extended_communities_stay_or_leave() {
+    let mut net = Net::new(1);
+    for (node, number) in [(0, AS), (1, AS), (2, 65002)] {
+        net.start(node, Net::config(node, number))
+            .originations_complete();
+    }
+    let inside = |node| PeerConfig::new(address(node), AS);
+    join(&mut net, (0, inside(1)), (1, inside(0)));
+    join(
+        &mut net,
+        (0, PeerConfig::new(address(2), 65002)),
+        (2, inside(0)),
+    );
+    let (leaves, stays) = ([0, 2, 0xfc, 0, 0, 0, 0, 9], [0x40, 4, 0xfc, 0, 0, 0, 0, 1]);
+    let both = Attributes::builder().raw(0xc0, 16, [leaves, stays].concat());
+    net.speaker(0).originate(block(0, 0), &both.build());
+    seconds(&mut net, 10);
+    let has = |net: &mut Net, node: usize| -> Vec<[u8; 8]> {
+        let route = net.route(node, block(0, 0)).expect("a route");
+        route.paths[0].attributes.extended_communities().collect()
+    };
+    assert_eq!(has(&mut net, 1), [leaves, stays]);
+    assert_eq!(has(&mut net, 2), [leaves]);
+}

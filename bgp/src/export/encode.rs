@@ -52,8 +52,10 @@ impl Group {
         let form = self.key.form;
         // 0 is as good an identifier as any, but some take it for none.
         let route = |id: u32, local: u16| (table.entry(id).key, u32::from(local) + 1);
-        work.withdraw.sort_unstable();
-        work.withdraw.dedup();
+        if form.ids {
+            work.withdraw.sort_unstable();
+            work.withdraw.dedup();
+        }
         let gone: Vec<(K, u32)> = work
             .withdraw
             .iter()

@@ -148,6 +148,7 @@ impl Outgoing {
                 kind::MED if key.external && !route.local && !route.filtered => {}
                 kind::LOCAL_PREF | kind::ORIGINATOR_ID | kind::CLUSTER_LIST if key.external => {}
                 kind::AGGREGATOR if !key.four_octets => self.narrow_aggregator(flags, value),
+                kind::EXTENDED_COMMUNITIES if key.external => self.transitive(flags, value),
                 _ => put(&mut self.attributes, flags, kind, value),
             }
         }
@@ -162,6 +163,21 @@ impl Outgoing {
                 flag::OPTIONAL_TRANSITIVE,
                 kind::AS4_PATH,
                 &self.path,
+            );
+        }
+    }
+
+    /// RFC 4360 section 6: a community that is not transitive does not leave the AS.
+    fn transitive(&mut self, flags: u8, value: &[u8]) {
+        let stays = |community: &&[u8]| community[0] & 0x40 != 0;
+        let leaves = value.chunks_exact(8).filter(|each| !stays(each));
+        let leaves: Vec<u8> = leaves.flatten().copied().collect();
+        if !leaves.is_empty() {
+            put(
+                &mut self.attributes,
+                flags,
+                kind::EXTENDED_COMMUNITIES,
+                &leaves,
             );
         }
     }

@@ -324,3 +324,39 @@ fn attempts_come_at_jittered_and_growing_intervals() {
     }
     assert_ne!(attempts[8], attempts[9]);
 }
+
+/// RFC 4271 section 8.1.1 (DampPeerOscillations, IdleHoldTime): after errors the pauses grow, up to six times the first.
+#[test]
+fn errors_are_followed_by_growing_pauses() {
+    let mut bench = Bench::new(config());
+    for factor in [1, 2, 4, 6, 6] {
+        bench.session.connected(bench.link, bench.now);
+        bench.receive(&open(|open| {
+            open.as_number = AsNumber(9);
+            open.capabilities.clear();
+        }));
+        assert_eq!(bench.session.state(), State::Active);
+        let before = bench.now;
+        while bench.session.state() != State::Connect {
+            bench.now = bench.session.poll_timeout().unwrap();
+            bench.session.timeout(bench.now);
+        }
+        bench.poll();
+        let Some(SessionEvent::Connect(next)) = bench.events.last() else {
+            panic!("{:?}", bench.events)
+        };
+        bench.link = *next;
+        let (pause, whole) = (bench.now - before, Duration::from_secs(5 * factor));
+        assert!(
+            pause <= whole && pause >= whole.mul_f64(0.75),
+            "{pause:?}, {whole:?}"
+        );
+    }
+    // A session that comes up makes up for them.
+    bench.session.connected(bench.link, bench.now);
+    bench.receive(&open(|_| {}));
+    bench.receive(&keepalive());
+    bench.session.closed(bench.link, bench.now);
+    let next = bench.session.poll_timeout().unwrap() - bench.now;
+    assert!(next <= Duration::from_millis(250), "{next:?}");
+}
