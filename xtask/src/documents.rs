@@ -1,4 +1,8 @@
 //! The commands in documents: run as they stand, and what is shown must be in what they print.
+//!
+//! Blocks that are marked `console` are run: each line that begins with `$ ` is a command for the shell, in the folder of
+//! the document, and each line below it must be in its output, with `...` for what differs from run to run. Other blocks are
+//! for reading.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,28 +18,33 @@ struct Shown {
     output: Vec<String>,
 }
 
-/// Runs the commands of every document in `docs/labs`, in the order of the documents.
-pub(crate) fn labs() -> Result<(), String> {
-    let folder = workspace::root().join("docs/labs");
-    let entries =
-        fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|end| end == "md"))
-        .collect();
-    files.sort();
-    for file in files {
-        let text =
-            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        for shown in commands(&text) {
-            run(&folder, &shown).map_err(|error| {
-                format!(
-                    "{}:{}: {}\n{error}",
-                    file.display(),
-                    shown.line,
-                    shown.command
-                )
-            })?;
+/// The folders of documents whose commands are run, each in its own folder.
+const FOLDERS: [&str; 2] = ["docs/labs", "docs/guides"];
+
+/// Runs the commands of every document, in the order of the documents.
+pub(crate) fn run_all() -> Result<(), String> {
+    for folder in FOLDERS.map(|folder| workspace::root().join(folder)) {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|end| end == "md"))
+            .collect();
+        files.sort();
+        for file in files {
+            let text = fs::read_to_string(&file);
+            let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+            let mut labs = Vec::new();
+            let store = Store::for_documents_in(&folder)?;
+            let outcome = commands(&text).iter().try_for_each(|shown| {
+                let at = || format!("{}:{}: {}", file.display(), shown.line, shown.command);
+                run(&folder, shown, &store, &mut labs).map_err(|error| format!("{}\n{error}", at()))
+            });
+            for lab in labs {
+                let _ = shell(&folder, &format!("ocicat-lab down {lab}"), &store).output();
+            }
+            outcome?;
         }
     }
     Ok(())
@@ -63,25 +72,71 @@ fn commands(text: &str) -> Vec<Shown> {
     all
 }
 
-fn run(folder: &Path, shown: &Shown) -> Result<(), String> {
+/// Runs a command; labs that it started are noted, so that they end when the document fails.
+fn run(folder: &Path, shown: &Shown, store: &Store, labs: &mut Vec<String>) -> Result<(), String> {
     println!("$ {}", shown.command);
-    let programs = workspace::target().join("debug");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("sh")
-        .args(["-c", &shown.command])
-        .current_dir(folder)
-        .env("PATH", format!("{}:{path}", programs.display()))
-        .output()
-        .map_err(|error| error.to_string())?;
+    let output = shell(folder, &shown.command, store).output();
+    let output = output.map_err(|error| error.to_string())?;
     let mut printed = String::from_utf8_lossy(&output.stdout).into_owned();
     printed.push_str(&String::from_utf8_lossy(&output.stderr));
     print!("{printed}");
+    let up = |line: &str| {
+        Some(
+            line.strip_prefix("lab ")?
+                .strip_suffix(" is up:")?
+                .to_owned(),
+        )
+    };
+    labs.extend(printed.lines().filter_map(up));
+    if let Some(gone) = shown.command.strip_prefix("ocicat-lab down ") {
+        labs.retain(|lab| lab != gone);
+    }
     if !output.status.success() {
         return Err(format!("{}", output.status));
     }
     match shown.output.iter().find(|line| !is_in(line, &printed)) {
         Some(line) => Err(format!("this is not in what it prints: {line}")),
         None => Ok(()),
+    }
+}
+
+/// A line for the shell, with the programs that were built in its PATH.
+fn shell(folder: &Path, line: &str, store: &Store) -> Command {
+    let programs = workspace::target().join("debug");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", line])
+        .current_dir(folder)
+        .env("PATH", format!("{}:{path}", programs.display()));
+    if let Some(folder) = &store.0 {
+        let url = format!("sqlite:{}/try.db", folder.display());
+        command.env("OCICAT_DATASTORE", url);
+    }
+    command
+}
+
+/// A datastore of a document's own, gone when the document has been run; labs bring theirs.
+struct Store(Option<PathBuf>);
+
+impl Store {
+    fn for_documents_in(folder: &Path) -> Result<Self, String> {
+        if folder.ends_with("labs") {
+            return Ok(Self(None));
+        }
+        let own = workspace::target()
+            .join("documents")
+            .join(std::process::id().to_string());
+        fs::create_dir_all(&own).map_err(|error| format!("{}: {error}", own.display()))?;
+        Ok(Self(Some(own)))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            let _ = fs::remove_dir_all(folder);
+        }
     }
 }
 

@@ -19,26 +19,32 @@ pub(crate) enum Purpose {
 /// A program or header that shows whether a package is there, and the package.
 type Need = (&'static str, &'static str);
 
-/// The C compiler is for the embedded sqlite; `nft` and `ip` observe the kernel, the product itself runs neither.
-const LAB: [Need; 4] = [
+/// The C compiler is for the embedded sqlite, protoc for etcd's client; `nft` and `ip` observe the kernel, the product itself runs neither.
+const LAB: [Need; 5] = [
     ("cc", "gcc"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("/usr/include/stdio.h", "libc6-dev"),
+    ("protoc", "protobuf-compiler"),
 ];
 
-const TESTS: [Need; 11] = [
+const TESTS: [Need; 16] = [
     ("bird", "bird2"),
     ("/usr/lib/frr/bgpd", "frr"),
     ("gobgpd", "gobgpd"),
     ("exabgp", "exabgp"),
     ("etcd", "etcd-server"),
-    ("protoc", "protobuf-compiler"),
+    ("etcdctl", "etcd-client"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("python3", "python3-venv"),
     ("unshare", "util-linux"),
     ("/usr/lib/cni/host-local", "containernetworking-plugins"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("podman", "podman"),
+    ("conmon", "conmon"),
+    ("/bin/busybox", "busybox-static"),
 ];
 
 const VM: [Need; 7] = [

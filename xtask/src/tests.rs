@@ -32,7 +32,7 @@ fn all(stages: &mut Stages, quick: bool) -> Result<(), String> {
     licences(stages)?;
     stages.step("public API", || api::run(false))?;
     stages.step("packages", package::run)?;
-    demo(stages)?;
+    lab::stages(stages)?;
     stages.step("virtual machine", vm::run)
 }
 
@@ -137,6 +137,7 @@ fn tests(stages: &mut Stages) -> Result<(), String> {
         ("OCICAT_NODE", agent.as_os_str()),
     )?;
     simulation(stages)?;
+    runtimes(stages)?;
     third_opinion(stages)?;
     if let Some(data) = std::env::var_os("OCICAT_CALICO_DATA") {
         let flags = [
@@ -165,6 +166,24 @@ fn simulation(stages: &mut Stages) -> Result<(), String> {
     command.args(["test", "--locked", "--release", "-p", "ocicat-ipam"]);
     command.args(["--features", "testing", "--test", "simulation"]);
     stages.tests("address management, simulated", &mut command)
+}
+
+/// Container runtimes with ocicat as their network. They need the real root.
+fn runtimes(stages: &mut Stages) -> Result<(), String> {
+    if !system::is_root() {
+        println!("--- container runtimes need root: containerd and podman were not tried");
+        return Ok(());
+    }
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--locked",
+        "-p",
+        "ocicat-tests",
+        "--test",
+        "runtimes",
+    ]);
+    stages.tests("container runtimes", command.args(["--", "--ignored"]))
 }
 
 /// What policies mean, in the opinion of PyPI's network-config-analyzer, which is installed for it.
@@ -245,9 +264,4 @@ fn test(
         .args(&arguments)
         .args(["--offline", "--no-fail-fast"]);
     stages.tests(name, &mut unshare)
-}
-
-fn demo(stages: &mut Stages) -> Result<(), String> {
-    let program = workspace::target().join("debug/ocicat-lab");
-    stages.command("lab", Command::new(program).arg("demo"))
 }

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::stage;
 use crate::system::{self, Purpose};
 use crate::workspace::{cargo, target};
+use crate::{lab, stage};
 
 /// The tests that run there: the crate's test programs, and the arguments of each.
 ///
@@ -62,6 +62,7 @@ pub(crate) fn run() -> Result<(), String> {
         install(&program, &format!("tests-{name}"), &folder)?;
         script.push_str(&format!("tests-{name} {arguments} || status=1\n"));
     }
+    lab(&folder, &mut script)?;
     script.push_str("exit $status\n");
     for name in PROGRAMS {
         if let Some(program) = find(name) {
@@ -73,6 +74,31 @@ pub(crate) fn run() -> Result<(), String> {
         &kernel.join(format!("boot/vmlinuz-{version}")),
         &pack(&folder)?,
     )
+}
+
+/// The lab's scenario with IP in IP: a cluster of our own programs, without what helps debuggers.
+fn lab(root: &Path, script: &mut String) -> Result<(), String> {
+    let built = lab::build()?;
+    for name in [
+        "ocicat",
+        "ocicat-bgpd",
+        "ocicat-ipam",
+        "ocicat-lab",
+        "ocicat-node",
+    ] {
+        let small = target().join("vm").join(name);
+        stage::run(
+            Command::new("strip")
+                .arg("-o")
+                .args([&small, &built.join(name)]),
+        )?;
+        install(&small, name, root)?;
+    }
+    let from = lab::scenarios().join("ipip.yaml");
+    let to = root.join("ipip.yaml");
+    fs::copy(&from, &to).map_err(|error| failed(&from, &error))?;
+    script.push_str("ocicat-lab test -f /ipip.yaml || status=1\n");
+    Ok(())
 }
 
 /// Debian's kernel for clouds, unpacked.

@@ -13,8 +13,6 @@ use crate::place::{Place, etc_folder, run_folder};
 use crate::program::Program;
 use crate::sandbox::BIN;
 
-/// The datastore, as every node of the lab names it.
-pub const STORE_URL: &str = "sqlite:/run/ocicat-lab/store/ocicat.db";
 /// How often a starting agent is asked whether it is ready.
 const ASK: Duration = Duration::from_millis(10);
 
@@ -30,9 +28,9 @@ impl Agent {
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn start(place: Arc<Place>) -> Result<Self> {
+    pub fn start(place: Arc<Place>, datastore: &str) -> Result<Self> {
         let name = place.name();
-        let config = format!("[node]\nname = \"{name}\"\n\n[datastore]\nurl = \"{STORE_URL}\"\n");
+        let config = format!("[node]\nname = \"{name}\"\n\n[datastore]\nurl = \"{datastore}\"\n");
         fs::write(etc_folder(name).join("node.toml"), config)?;
         let agent = Self {
             place,
@@ -52,6 +50,13 @@ impl Agent {
         let program = Program::start(&self.place, "ocicat-node", command)?;
         *self.program.lock().unwrap_or_else(PoisonError::into_inner) = Some(program);
         Ok(())
+    }
+
+    /// The process id of the agent's program, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        let program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        program.as_ref().map(Program::id)
     }
 
     /// The node's name.

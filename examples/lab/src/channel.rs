@@ -78,8 +78,13 @@ pub enum Reply {
     Line(String),
     /// A line for standard error.
     Error(String),
-    /// The namespaces that follow as descriptors: which of user, process-id, mount and network are there.
-    Namespaces(Vec<String>),
+    /// The namespaces that follow as descriptors.
+    Namespaces {
+        /// Which of user, process-id, mount and network are there.
+        kinds: Vec<String>,
+        /// The URL of the lab's datastore.
+        datastore: String,
+    },
     /// The end: the exit code.
     Done(u8),
 }

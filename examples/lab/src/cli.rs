@@ -1,5 +1,7 @@
 //! The command line.
 
+mod policy_test;
+
 use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::channel::{Questions, Request};
-use crate::launch::{Bundle, Demo, File, Launch};
+use crate::launch::{Bundle, Demo, File, Launch, Soak};
 use crate::probe::{End, Probe};
 use crate::scenario::Protocol;
 use crate::{background, client, inside, sandbox};
@@ -34,6 +36,18 @@ enum Command {
         /// Leave the cluster running for exploring: what would remove nodes and pods is left out.
         #[arg(long)]
         keep: bool,
+        /// Where the cluster's objects are kept: sqlite, or an etcd of the lab's own.
+        #[arg(long, default_value = "sqlite", value_parser = ["sqlite", "etcd"])]
+        datastore: String,
+    },
+    /// Churn pods, policies, nodes, agents and etcd at random, and check that nothing is lost, leaked or grown.
+    Soak {
+        /// How many minutes.
+        #[arg(long, default_value_t = 2.0)]
+        minutes: f64,
+        /// What the changes depend on; printed, so that a run can be had again.
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Build the cluster of a scenario and leave it running in the background.
     Up {
@@ -41,6 +55,18 @@ enum Command {
         #[arg(short, long, value_name = "SCENARIO")]
         file: String,
     },
+    /// Build the clusters of scenarios, one after the other, do their steps and check what those expect.
+    ///
+    /// The exit code is 4 when something is not as expected.
+    Test {
+        /// The scenarios.
+        #[arg(short, long, required = true, num_args = 1.., value_name = "SCENARIO")]
+        file: Vec<String>,
+    },
+    /// Check who would reach whom in a scenario's cluster, without building it.
+    ///
+    /// The exit code is 4 when a case is not as expected.
+    PolicyTest(policy_test::PolicyTest),
     /// End a cluster.
     Down {
         /// Its name; not needed when only one runs.
@@ -133,7 +159,12 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Demo { json, keep } => demo(Demo { json, keep }),
+        Command::Demo {
+            json,
+            keep,
+            datastore,
+        } => demo(Demo { json, keep }, &datastore),
+        Command::Soak { minutes, seed } => soak(minutes, seed),
         Command::Up { file } => {
             let (bundle, scenario) = Bundle::read(&file)?;
             check_manifests(&bundle.manifests)?;
@@ -142,10 +173,14 @@ fn run(command: Command) -> Result<ExitCode> {
                 &Launch {
                     bundle,
                     demo: None,
+                    test: false,
+                    soak: None,
                     attached: true,
                 },
             )
         }
+        Command::Test { file } => test(&file),
+        Command::PolicyTest(cases) => cases.run(),
         Command::Down { name } => client::down(name.as_deref()),
         Command::Apply(files) => {
             let read = files.read()?;
@@ -171,10 +206,58 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-fn demo(demo: Demo) -> Result<ExitCode> {
+/// Each scenario in a lab of its own: this process leaves its namespaces for it, which it can do once.
+fn test(files: &[String]) -> Result<ExitCode> {
+    let [file] = files else {
+        return each(files);
+    };
+    let (bundle, _) = Bundle::read(file)?;
+    check_manifests(&bundle.manifests)?;
     let launch = Launch {
-        bundle: Bundle::demo(),
+        bundle,
+        demo: None,
+        test: true,
+        soak: None,
+        attached: false,
+    };
+    let status = sandbox::enter(&launch.encode()?, std::process::Stdio::null())?;
+    Ok(sandbox::exit_code(status))
+}
+
+fn each(files: &[String]) -> Result<ExitCode> {
+    let mut worst = 0;
+    for file in files {
+        let mut command = std::process::Command::new("/proc/self/exe");
+        let status = command.args(["test", "-f", file]).status()?;
+        worst = worst.max(status.code().unwrap_or(1));
+    }
+    Ok(ExitCode::from(u8::try_from(worst).unwrap_or(1)))
+}
+
+fn soak(minutes: f64, seed: Option<u64>) -> Result<ExitCode> {
+    use std::hash::{BuildHasher, RandomState};
+    let time = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
+    let options = Soak {
+        seconds: time.as_secs(),
+        seed: seed.unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000),
+    };
+    let launch = Launch {
+        bundle: Bundle::soak(),
+        demo: None,
+        test: false,
+        soak: Some(options),
+        attached: false,
+    };
+    let status = sandbox::enter(&launch.encode()?, std::process::Stdio::null())?;
+    Ok(sandbox::exit_code(status))
+}
+
+fn demo(demo: Demo, datastore: &str) -> Result<ExitCode> {
+    let launch = Launch {
+        bundle: Bundle::demo(datastore),
         demo: Some(demo),
+        test: false,
+        soak: None,
         attached: demo.keep,
     };
     if demo.keep {

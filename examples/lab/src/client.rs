@@ -30,7 +30,7 @@ pub fn ask(name: Option<&str>, request: &Request) -> Result<u8> {
             Ok(Some(Reply::Line(line))) => writeln!(stdout, "{line}")?,
             Ok(Some(Reply::Error(line))) => eprintln!("{line}"),
             Ok(Some(Reply::Done(code))) => return Ok(code),
-            Ok(Some(Reply::Namespaces(_))) => {}
+            Ok(Some(Reply::Namespaces { .. })) => {}
             Ok(None) | Err(_) => return Ok(GONE),
         }
     }
@@ -61,8 +61,8 @@ pub fn down(name: Option<&str>) -> Result<ExitCode> {
 pub fn exec(name: Option<&str>, end: End, program: &[String]) -> Result<ExitCode> {
     let mut channel = Channel::connect(name)?;
     channel.send(&Request::Enter { end: end.clone() })?;
-    let kinds = match channel.receive::<Reply>()? {
-        Some(Reply::Namespaces(kinds)) => kinds,
+    let (kinds, datastore) = match channel.receive::<Reply>()? {
+        Some(Reply::Namespaces { kinds, datastore }) => (kinds, datastore),
         Some(Reply::Error(error)) => bail!("{error}"),
         _ => bail!("the lab went away"),
     };
@@ -80,7 +80,7 @@ pub fn exec(name: Option<&str>, end: End, program: &[String]) -> Result<ExitCode
     let path = std::env::var("PATH").unwrap_or_default();
     command
         .env("PATH", format!("{}:{path}", sandbox::BIN))
-        .env("OCICAT_DATASTORE", crate::agent::STORE_URL);
+        .env("OCICAT_DATASTORE", datastore);
     if let End::Node(node) = &end {
         command.env("NODENAME", node);
     }

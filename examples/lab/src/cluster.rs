@@ -3,7 +3,9 @@
 mod converge;
 mod departure;
 mod enforce;
+mod etcd;
 mod expect;
+mod leaks;
 mod questions;
 mod router;
 
@@ -23,11 +25,12 @@ use crate::agent::Agent;
 use crate::pod::{INTERFACE, Pod};
 use crate::program::Program;
 use crate::resources;
-use crate::scenario::{Pod as Wanted, Scenario};
+use crate::scenario::{Datastore, Pod as Wanted, Scenario};
 use crate::underlay::Underlay;
 
 pub use converge::is_reachable;
 pub use enforce::Enforced;
+pub use etcd::{ENDPOINT, Etcd, LAB};
 
 /// How long a starting agent may take.
 const START: Duration = Duration::from_secs(30);
@@ -41,14 +44,21 @@ pub struct Cluster {
     pub underlay: Underlay,
     /// The datastore.
     pub store: Store,
+    /// The datastore's own URL, as nodes and commands name it.
+    pub url: String,
+    /// The lab's own etcd, where the scenario asks for one.
+    pub etcd: Option<Etcd>,
     /// The agents that should be running, by node.
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// The pods by `namespace/name`.
     pub pods: BTreeMap<String, Pod>,
     /// What has been written for the scenario and its manifests, by key, for the least change in `sync`.
     pub applied: BTreeMap<Key, serde_json::Value>,
-    router: Option<Program>,
+    router: Vec<Program>,
 }
+
+/// The file that all nodes see.
+const SQLITE: &str = "sqlite:/run/ocicat-lab/store/ocicat.db";
 
 impl Cluster {
     /// Builds the machines and writes the scenario's objects; agents and pods come after.
@@ -56,10 +66,13 @@ impl Cluster {
     /// # Errors
     /// When the kernel or the datastore refuses something.
     pub async fn build(scenario: Scenario) -> Result<Self> {
-        let underlay = Underlay::build(&scenario).await?;
-        let store = Store::new(
-            ocicat_datastore::open(crate::agent::STORE_URL).context("opening the datastore")?,
-        );
+        let mut underlay = Underlay::build(&scenario).await?;
+        let etcd = match scenario.datastore {
+            Datastore::Etcd => Some(Etcd::start(&mut underlay).await?),
+            Datastore::Sqlite | Datastore::Elsewhere(_) => None,
+        };
+        let url = etcd.as_ref().map_or(SQLITE, |_| etcd::URL).to_owned();
+        let store = Store::new(ocicat_datastore::open(&url).context("opening the datastore")?);
         let objects = resources::all(&scenario)?;
         let applied = resources::identities(&scenario)?
             .into_iter()
@@ -69,15 +82,13 @@ impl Cluster {
         for outcome in store.backend().write(ops).await {
             outcome.context("writing the cluster's objects")?;
         }
-        let router = if scenario.router {
-            Some(router::start(&underlay.router, &scenario)?)
-        } else {
-            None
-        };
+        let router = router::start(&underlay.router, &scenario)?;
         Ok(Self {
             scenario,
             underlay,
             store,
+            url,
+            etcd,
             agents: BTreeMap::new(),
             pods: BTreeMap::new(),
             applied,
@@ -91,8 +102,10 @@ impl Cluster {
     /// When one cannot be started.
     pub fn start_agents(&mut self) -> Result<()> {
         for (name, place) in &self.underlay.nodes {
-            self.agents
-                .insert(name.clone(), Arc::new(Agent::start(place.clone())?));
+            self.agents.insert(
+                name.clone(),
+                Arc::new(Agent::start(place.clone(), &self.url)?),
+            );
         }
         Ok(())
     }
@@ -102,8 +115,8 @@ impl Cluster {
     /// # Errors
     /// The first that ends or is late.
     pub async fn agents_ready(&mut self) -> Result<()> {
-        if let Some(router) = &mut self.router {
-            router.must_run()?;
+        for program in &mut self.router {
+            program.must_run()?;
         }
         let agents = self.agents.values().map(|agent| agent.ready(START));
         join_all(agents)
@@ -123,7 +136,8 @@ impl Cluster {
             let node = self.underlay.nodes.get(&pod.node).cloned();
             let node =
                 node.with_context(|| format!("pod {}: node {} is not there", pod.id(), pod.node))?;
-            making.push(async move { Pod::add(&node, pod).await });
+            let families = self.scenario.pod_families();
+            making.push(async move { Pod::add(&node, pod, families).await });
         }
         let mut failure = None;
         let mut endpoints = Vec::new();

@@ -4,7 +4,7 @@ mod events;
 mod life;
 mod policies;
 mod removal;
-mod report;
+pub(crate) mod report;
 mod survival;
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::inside::explore;
 use crate::launch::{Demo as Options, Launch};
 use crate::output::Output;
 use crate::probe::{self, Answer, Probe};
-use crate::scenario::Scenario;
+use crate::scenario::{Datastore, Scenario};
 use crate::table::{self, Judged};
 use events::Events;
 use report::Report;
@@ -67,12 +67,16 @@ impl Demo {
             1,
             "A cluster out of namespaces: nodes in racks, a router between them, a server outside",
         );
+        let datastore = match scenario.datastore {
+            Datastore::Sqlite => "sqlite datastore",
+            Datastore::Etcd | Datastore::Elsewhere(_) => "etcd behind the router",
+        };
         *kept = Some(Cluster::build(scenario).await?);
         let cluster = kept.as_mut().context("it was just built")?;
         life::wiring(self, cluster).await?;
         self.report.step(
             2,
-            "An agent on each node: sqlite datastore, BGP mesh, a session with the router",
+            &format!("An agent on each node: {datastore}, BGP mesh, a session with the router"),
         );
         life::agents(self, cluster).await?;
         self.report.step(
@@ -103,7 +107,7 @@ impl Demo {
 
     /// Probes all pairs, prints the matrix, checks it against what policy says.
     async fn matrix(&mut self, cluster: &Cluster, what: &str) -> Result<Vec<Judged>> {
-        let judged = judge(cluster, cluster.all_pairs()).await?;
+        let judged = judge_as_policy(cluster, cluster.all_pairs()).await?;
         self.report.table(&table::matrix(&judged));
         self.report.say(table::LEGEND);
         self.report.data(
@@ -145,11 +149,20 @@ impl Demo {
 }
 
 /// Runs probes and puts what policy says beside each answer.
+async fn judge_as_policy(cluster: &Cluster, probes: Vec<Probe>) -> Result<Vec<Judged>> {
+    let expected = cluster.expected(&probes).await?;
+    judge(cluster, probes, expected).await
+}
+
+/// Runs probes and puts what is expected beside each answer.
 ///
 /// What should be allowed and had no answer in time is asked once more: the demo must also hold on a machine that is busy
 /// with other things. An answer that should not have come is final.
-async fn judge(cluster: &Cluster, probes: Vec<Probe>) -> Result<Vec<Judged>> {
-    let expected = cluster.expected(&probes).await?;
+pub(crate) async fn judge(
+    cluster: &Cluster,
+    probes: Vec<Probe>,
+    expected: Vec<bool>,
+) -> Result<Vec<Judged>> {
     let outcomes = outcomes(cluster, &probes).await?;
     let answers = probes
         .into_iter()
@@ -172,7 +185,7 @@ async fn judge(cluster: &Cluster, probes: Vec<Probe>) -> Result<Vec<Judged>> {
     Ok(judged)
 }
 
-async fn outcomes(cluster: &Cluster, probes: &[Probe]) -> Result<Vec<probe::Outcome>> {
+pub(crate) async fn outcomes(cluster: &Cluster, probes: &[Probe]) -> Result<Vec<probe::Outcome>> {
     let attempts = probes
         .iter()
         .map(|probe| cluster.attempt(probe))
@@ -181,7 +194,7 @@ async fn outcomes(cluster: &Cluster, probes: &[Probe]) -> Result<Vec<probe::Outc
 }
 
 /// A time for people.
-fn shown(time: Duration) -> String {
+pub(crate) fn shown(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1000.0;
     if ms < 1000.0 {
         format!("{ms:.1} ms")
@@ -191,7 +204,7 @@ fn shown(time: Duration) -> String {
 }
 
 /// Asks again until the answer is yes, or time is up; the time that it took.
-async fn until<F: Future<Output = Result<bool>>>(
+pub(crate) async fn until<F: Future<Output = Result<bool>>>(
     patience: Duration,
     mut ask: impl FnMut() -> F,
 ) -> Result<Option<Duration>> {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cluster::Cluster;
-use crate::launch::Launch;
+use crate::launch::{Launch, Soak};
 use crate::output::Output;
 use crate::scenario::Scenario;
 use crate::serve::Server;
-use crate::{background, demo};
+use crate::{background, demo, soak, trial};
 
 /// How long routes may take to be everywhere after the last pod has been made.
 const CONVERGE: Duration = Duration::from_secs(20);
@@ -43,6 +43,14 @@ async fn run(launch: Launch) -> Result<ExitCode> {
         wait_for_attachment(&output).await;
     }
     let (cluster, code) = match launch.demo {
+        None if launch.soak.is_some() => {
+            let options = launch.soak.unwrap_or(Soak {
+                seconds: 0,
+                seed: 1,
+            });
+            (None, soak::run(&launch, options, &output).await)
+        }
+        None if launch.test => (None, trial::run(&launch, &output).await),
         Some(options) => demo::run(&launch, options, &output).await,
         None => up(&launch, &output).await,
     };

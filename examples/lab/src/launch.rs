@@ -12,6 +12,9 @@ use crate::scenario::Scenario;
 /// The demo's scenario, as it also lies in the project's sources.
 const DEMO: &str = include_str!("../scenarios/demo.yaml");
 
+/// The soak's, likewise.
+const SOAK: &str = include_str!("../scenarios/soak.yaml");
+
 /// A file, read where the user's files are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
@@ -67,12 +70,25 @@ impl Bundle {
         ))
     }
 
-    /// The demo's scenario, which the program carries.
+    /// The demo's scenario, which the program carries, on another datastore.
     #[must_use]
-    pub fn demo() -> Self {
+    pub fn demo(datastore: &str) -> Self {
         let scenario = File {
             name: "demo.yaml".to_owned(),
-            text: DEMO.to_owned(),
+            text: format!("{DEMO}datastore: {datastore}\n"),
+        };
+        Self {
+            scenario,
+            manifests: Vec::new(),
+        }
+    }
+
+    /// The soak's scenario, which the program carries.
+    #[must_use]
+    pub fn soak() -> Self {
+        let scenario = File {
+            name: "soak.yaml".to_owned(),
+            text: SOAK.to_owned(),
         };
         Self {
             scenario,
@@ -88,8 +104,23 @@ pub struct Launch {
     pub bundle: Bundle,
     /// `None`: bring the cluster up and serve commands.
     pub demo: Option<Demo>,
+    /// The scenario's steps are done and checked, then the lab ends.
+    #[serde(default)]
+    pub test: bool,
+    /// Random churn for a while, then the lab ends.
+    #[serde(default)]
+    pub soak: Option<Soak>,
     /// Whether standard input is the socket on which commands come.
     pub attached: bool,
+}
+
+/// How a soak is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Soak {
+    /// How long things are churned.
+    pub seconds: u64,
+    /// What the changes depend on.
+    pub seed: u64,
 }
 
 /// How the demo is run.

@@ -29,7 +29,7 @@ impl Monitor {
         let runtime = tokio::runtime::Handle::current();
         let opened = place.run(move || {
             let _entered = runtime.enter();
-            new_multicast_connection(&[MulticastGroup::Ipv4Route])
+            new_multicast_connection(&[MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route])
         });
         let (connection, _, mut messages) = opened
             .await?
@@ -84,6 +84,7 @@ fn shown(route: &RouteMessage) -> String {
         .iter()
         .find_map(|attribute| match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(address.to_string()),
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(address.to_string()),
             _ => None,
         });
     let destination = destination.unwrap_or_else(|| "0.0.0.0".to_owned());

@@ -46,7 +46,23 @@ impl Place {
         Self::start(name, true).await
     }
 
+    /// The lab's own network namespace, which the calling process lives in.
+    ///
+    /// # Errors
+    /// When its mount point cannot be made.
+    pub async fn own(name: &str) -> Result<Arc<Self>> {
+        fs::create_dir_all(machine_folder(name))?;
+        Self::begin(name, own).await
+    }
+
     async fn start(name: &str, machine: bool) -> Result<Arc<Self>> {
+        Self::begin(name, move |name| enter(name, machine)).await
+    }
+
+    async fn begin(
+        name: &str,
+        enter: impl FnOnce(&str) -> Result<(OwnedFd, Option<OwnedFd>)> + Send + 'static,
+    ) -> Result<Arc<Self>> {
         let (jobs, receiver) = channel::<Job>();
         let (ready, opened) = tokio::sync::oneshot::channel();
         let owned = name.to_owned();
@@ -54,7 +70,7 @@ impl Place {
             .name(format!("in {name}"))
             .stack_size(256 << 10)
             .spawn(move || {
-                let _ = ready.send(enter(&owned, machine));
+                let _ = ready.send(enter(&owned));
                 work(&receiver);
             })?;
         let (network, mounts) = opened
@@ -181,25 +197,28 @@ fn work(jobs: &Receiver<Job>) {
 
 fn enter(name: &str, machine: bool) -> Result<(OwnedFd, Option<OwnedFd>)> {
     unshare(CloneFlags::CLONE_NEWNET).context("a network namespace")?;
-    let path = Path::new(NETNS).join(name);
-    fs::write(&path, "").with_context(|| format!("creating {}", path.display()))?;
-    bind(Path::new("/proc/thread-self/ns/net"), &path)?;
-    let namespace = |kind: &str| {
-        let path = format!("/proc/thread-self/ns/{kind}");
-        open(
-            path.as_str(),
-            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .context(path)
-    };
-    let network = namespace("net")?;
+    let (network, _) = own(name)?;
     if !machine {
         return Ok((network, None));
     }
     unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace")?;
     own_files(name)?;
     Ok((network, Some(namespace("mnt")?)))
+}
+
+/// Gives the calling thread's network namespace a name.
+fn own(name: &str) -> Result<(OwnedFd, Option<OwnedFd>)> {
+    let path = Path::new(NETNS).join(name);
+    fs::write(&path, "").with_context(|| format!("creating {}", path.display()))?;
+    bind(Path::new("/proc/thread-self/ns/net"), &path)?;
+    Ok((namespace("net")?, None))
+}
+
+/// A namespace of the calling thread.
+fn namespace(kind: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/thread-self/ns/{kind}");
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    open(path.as_str(), flags, Mode::empty()).context(path)
 }
 
 /// Gives the calling thread a file system in which the machine's own folders lie where a node expects them.
@@ -225,10 +244,12 @@ fn own_files(name: &str) -> Result<()> {
     for entry in fs::read_dir("/etc")? {
         let file = entry?.file_name();
         if file != "ocicat" {
-            symlink(
-                Path::new("/run/ocicat-lab/etc").join(&file),
-                etc.join(&file),
-            )?;
+            let target = Path::new("/run/ocicat-lab/etc").join(&file);
+            match symlink(target, etc.join(&file)) {
+                // A machine of this name was here before.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                linked => linked?,
+            }
         }
     }
     bind(&etc, Path::new("/etc"))?;

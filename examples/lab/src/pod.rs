@@ -30,26 +30,29 @@ pub struct Pod {
     pub wanted: Wanted,
     /// Its namespace.
     pub place: Arc<Place>,
-    /// Its address.
+    /// Its first address.
     pub address: IpAddr,
+    /// All of them, one of each family.
+    pub addresses: Vec<IpAddr>,
     /// The container's id.
     pub container: String,
     /// What the plugin answered.
     pub result: AddResult,
     /// How long the plugin took, its start included.
     pub took: Duration,
+    families: [bool; 2],
     _servers: Servers,
 }
 
 impl Pod {
-    /// Makes a pod on `node`: namespace, CNI ADD, servers.
+    /// Makes a pod on `node`: namespace, CNI ADD, servers. `families` are those that it gets addresses of, IPv4 first.
     ///
     /// # Errors
     /// When one of the steps fails; the plugin's own words where it was the plugin. Nothing stays then.
-    pub async fn add(node: &Arc<Place>, wanted: Wanted) -> Result<Self> {
+    pub async fn add(node: &Arc<Place>, wanted: Wanted, families: [bool; 2]) -> Result<Self> {
         let name = format!("{}.{}", wanted.namespace, wanted.name);
         let place = Place::network(&name).await?;
-        match Self::attach(node, &place, wanted).await {
+        match Self::attach(node, &place, wanted, families).await {
             Ok(pod) => Ok(pod),
             Err(error) => {
                 place.remove()?;
@@ -58,30 +61,38 @@ impl Pod {
         }
     }
 
-    async fn attach(node: &Arc<Place>, place: &Arc<Place>, wanted: Wanted) -> Result<Self> {
+    async fn attach(
+        node: &Arc<Place>,
+        place: &Arc<Place>,
+        wanted: Wanted,
+        families: [bool; 2],
+    ) -> Result<Self> {
         prepare(place).await?;
         Wire::open(place).await?.up("lo").await?;
         let container = container_id(&wanted);
-        let (conflist, attachment) = (conflist(&wanted)?, attachment(&wanted, place, &container)?);
+        let conflist = conflist(&wanted, families)?;
+        let attachment = attachment(&wanted, place, &container)?;
         let runtime = runtime(node);
         let began = Instant::now();
         let added =
             tokio::task::spawn_blocking(move || runtime.add(&conflist, &attachment)).await?;
         let took = began.elapsed();
         let result = added.with_context(|| format!("pod {}", wanted.id()))?;
-        let address = result
-            .ips
+        let addresses: Vec<IpAddr> = result.ips.iter().map(|one| one.address.ip()).collect();
+        let address = *addresses
             .first()
             .with_context(|| format!("pod {}: the plugin gave no address", wanted.id()))?;
-        let (address, identity) = (address.address.ip(), wanted.id());
+        let identity = wanted.id();
         let servers = Servers::start(place, &identity, &wanted.ports).await?;
         Ok(Self {
             place: place.clone(),
             address,
+            addresses,
             container,
             result,
             took,
             wanted,
+            families,
             _servers: servers,
         })
     }
@@ -95,11 +106,13 @@ impl Pod {
             wanted,
             place,
             container,
+            families,
             _servers,
             ..
         } = self;
         drop(_servers);
-        let (conflist, attachment) = (conflist(&wanted)?, attachment(&wanted, &place, &container)?);
+        let conflist = conflist(&wanted, families)?;
+        let attachment = attachment(&wanted, &place, &container)?;
         let runtime = runtime(node);
         let began = Instant::now();
         let removed =
@@ -136,7 +149,7 @@ fn runtime(node: &Arc<Place>) -> Runtime {
 }
 
 /// The network configuration; what Kubernetes would know about the pod is in the conventional places.
-fn conflist(pod: &Wanted) -> Result<Conflist> {
+fn conflist(pod: &Wanted, [ipv4, ipv6]: [bool; 2]) -> Result<Conflist> {
     let mut labels: Vec<Value> = pod
         .labels
         .iter()
@@ -151,7 +164,11 @@ fn conflist(pod: &Wanted) -> Result<Conflist> {
         "name": NETWORK,
         "plugins": [{
             "type": "ocicat",
-            "ipam": {"type": "ocicat-ipam"},
+            "ipam": {
+                "type": "ocicat-ipam",
+                "assign_ipv4": ipv4.to_string(),
+                "assign_ipv6": ipv6.to_string(),
+            },
             "policy": {"type": "k8s"},
             "capabilities": {ANNOTATIONS: true},
             "args": {"cni": {"labels": labels, "ports": named.collect::<Vec<_>>()}},

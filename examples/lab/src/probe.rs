@@ -7,6 +7,7 @@ mod engine;
 mod serve;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -30,6 +31,8 @@ pub enum End {
     Host(String),
     /// `node:NAME`.
     Node(String),
+    /// `router`: the one of the underlay. Commands run there; probes do not ask it.
+    Router,
 }
 
 impl fmt::Display for End {
@@ -38,13 +41,14 @@ impl fmt::Display for End {
             Self::Pod { namespace, name } => write!(formatter, "{namespace}/{name}"),
             Self::Host(name) => write!(formatter, "host:{name}"),
             Self::Node(name) => write!(formatter, "node:{name}"),
+            Self::Router => formatter.write_str("router"),
         }
     }
 }
 
 /// A text that names no end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not namespace/pod, host:NAME or node:NAME")]
+#[error("{0:?} is not namespace/pod, host:NAME, node:NAME or router")]
 pub struct NoEnd(pub String);
 
 impl FromStr for End {
@@ -55,6 +59,7 @@ impl FromStr for End {
         let end = match (text.split_once(':'), text.split_once('/')) {
             (Some(("host", name)), _) if named(name) => Self::Host(name.to_owned()),
             (Some(("node", name)), _) if named(name) => Self::Node(name.to_owned()),
+            (None, None) if text == "router" => Self::Router,
             (None, Some((namespace, name))) if named(namespace) && named(name) => Self::Pod {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
@@ -107,11 +112,59 @@ pub struct Probe {
     /// TCP unless stated.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Which address is asked, where the other end has one of each family: the first that both ends have unless stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+}
+
+/// IPv4 or IPv6, as the number 4 or 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+impl TryFrom<u8> for Family {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        match number {
+            4 => Ok(Self::V4),
+            6 => Ok(Self::V6),
+            _ => Err(format!("{number} is no family; 4 or 6 is expected")),
+        }
+    }
+}
+
+impl From<Family> for u8 {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }
+    }
 }
 
 impl fmt::Display for Probe {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} -> {} {}", self.from, self.to, self.protocol)?;
+        if self.family == Some(Family::V6) {
+            formatter.write_str(" over IPv6")?;
+        }
         match self.port {
             Some(port) => write!(formatter, " {port}"),
             None => Ok(()),
@@ -170,7 +223,7 @@ mod tests {
 
     #[test]
     fn ends_are_read_as_they_are_shown() {
-        for text in ["shop/web", "host:e1", "node:node-1"] {
+        for text in ["shop/web", "host:e1", "node:node-1", "router"] {
             assert_eq!(text.parse::<End>().expect("an end").to_string(), text);
         }
         for text in ["web", "a/b/c", "host:", "pod:x", "/x", "x/", ""] {

@@ -6,14 +6,23 @@ use anyhow::{Context, Result};
 use ocicat_datastore::{Object, StoreError};
 use serde_json::{Value, json};
 
-use crate::scenario::{Namespace, Node, Scenario, ServiceAccount};
+use crate::scenario::{Namespace, Node, Router, Scenario, ServiceAccount, Topology};
 
 /// The AS of the underlay's router.
 pub const ROUTER_AS: u32 = 64513;
-/// How often mesh peers assure each other that they live; three times this without a word ends a session.
-pub const KEEPALIVE: &str = "1s";
-/// How long the routes of a peer that went away without a word are kept.
-pub const RESTART: &str = "5s";
+/// The label of nodes that reflect routes, as Calico's documentation has it.
+const REFLECTOR: &str = "route-reflector";
+/// Their cluster id (RFC 4456).
+const REFLECTORS: &str = "244.0.0.1";
+/// How long the routes of a peer that went away without a word are kept, in keepalive times: 5 s unless the scenario says
+/// otherwise.
+const RESTART: u64 = 5;
+
+/// The times of a session: between keepalives, and until a restarting peer's routes go.
+fn times(scenario: &Scenario) -> (String, String) {
+    let keepalive = scenario.keepalive;
+    (format!("{keepalive}s"), format!("{}s", keepalive * RESTART))
+}
 
 /// Everything of a scenario but its pods and manifests, in an order that satisfies references.
 ///
@@ -35,9 +44,21 @@ pub fn all(scenario: &Scenario) -> Result<Vec<Object>> {
         values.push(node_object(scenario, node)?);
         values.extend(router_peer(scenario, node));
     }
+    if scenario.topology == Topology::Reflectors {
+        values.push(reflectors_peer(scenario));
+    }
     let mut objects = objects(values)?;
     objects.extend(identities(scenario)?);
     Ok(objects)
+}
+
+/// The objects of one node.
+///
+/// # Errors
+/// When the datastore's model refuses one: a fault of the lab.
+pub fn of_node(scenario: &Scenario, node: &Node) -> Result<Vec<Object>> {
+    let own = [node_object(scenario, node)?];
+    objects(own.into_iter().chain(router_peer(scenario, node)).collect())
 }
 
 /// The profiles of namespaces and service accounts, those included that only a pod names.
@@ -96,11 +117,12 @@ fn felix_configuration() -> Value {
 }
 
 fn bgp_configuration(scenario: &Scenario) -> Value {
+    let (keepalive, restart) = times(scenario);
     let spec = json!({
         "asNumber": scenario.as_number,
-        "nodeToNodeMeshEnabled": true,
-        "nodeMeshKeepaliveTime": KEEPALIVE,
-        "nodeMeshMaxRestartTime": RESTART,
+        "nodeToNodeMeshEnabled": scenario.topology == Topology::Mesh,
+        "nodeMeshKeepaliveTime": keepalive,
+        "nodeMeshMaxRestartTime": restart,
     });
     calico("BGPConfiguration", "default", spec)
 }
@@ -109,32 +131,51 @@ fn node_object(scenario: &Scenario, node: &Node) -> Result<Value> {
     let rack = scenario
         .rack(&node.rack)
         .context("a checked scenario has every rack")?;
-    let address = node
-        .ip
-        .first()
-        .context("a checked scenario's nodes have addresses")?;
-    let mut value = calico(
-        "Node",
-        &node.name,
-        json!({"bgp": {"ipv4Address": format!("{address}/{}", rack.cidr.length())}}),
-    );
-    value["metadata"]["labels"] = json!(node.labels);
+    let mut bgp = json!({});
+    for address in &node.ip {
+        let subnet = rack.subnet_of(*address).unwrap_or(rack.cidr);
+        let key = if address.is_ipv4() {
+            "ipv4Address"
+        } else {
+            "ipv6Address"
+        };
+        bgp[key] = format!("{address}/{}", subnet.length()).into();
+    }
+    let mut labels = node.labels.clone();
+    if scenario.reflectors.contains(&node.name) {
+        bgp["routeReflectorClusterID"] = REFLECTORS.into();
+        labels.insert(REFLECTOR.to_owned(), String::new());
+    }
+    let mut value = calico("Node", &node.name, json!({ "bgp": bgp }));
+    value["metadata"]["labels"] = json!(labels);
     Ok(value)
+}
+
+/// Every node has a session with each reflector, reflectors with each other included.
+fn reflectors_peer(scenario: &Scenario) -> Value {
+    let (keepalive, restart) = times(scenario);
+    let spec = json!({
+        "nodeSelector": "all()",
+        "peerSelector": format!("has({REFLECTOR})"),
+        "keepaliveTime": keepalive,
+        "maxRestartTime": restart,
+    });
+    calico("BGPPeer", "reflectors", spec)
 }
 
 /// The session between a node and the router.
 fn router_peer(scenario: &Scenario, node: &Node) -> Option<Value> {
-    let address = scenario
-        .router
-        .then(|| scenario.rack(&node.rack))
-        .flatten()?
-        .router()?;
+    if scenario.router == Router::None {
+        return None;
+    }
+    let address = scenario.rack(&node.rack)?.router()?;
+    let (keepalive, restart) = times(scenario);
     let spec = json!({
         "node": node.name,
         "peerIP": address,
         "asNumber": ROUTER_AS,
-        "keepaliveTime": KEEPALIVE,
-        "maxRestartTime": RESTART,
+        "keepaliveTime": keepalive,
+        "maxRestartTime": restart,
         // A node passes on what it learned from the mesh; the router is to send to the node that has the pods.
         "nextHopMode": "Keep",
     });

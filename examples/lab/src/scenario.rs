@@ -3,13 +3,18 @@
 mod addresses;
 mod check;
 mod model;
+mod step;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-pub use model::{Host, Namespace, Node, Pod, Pool, Port, Protocol, Rack, ServiceAccount};
+pub use model::{
+    Datastore, Host, Namespace, Node, Pod, Pool, Port, Protocol, Rack, Router, ServiceAccount,
+    Topology,
+};
 use ocicatctl::{Document, Fault};
+pub use step::{Agents, Asked, Exec, Expected, Flow, Patch, Step, Store};
 
 /// A checked scenario: every reference resolves, every node and router has its address.
 #[derive(Clone, Debug)]
@@ -18,11 +23,19 @@ pub struct Scenario {
     pub name: String,
     /// The AS of the cluster.
     pub as_number: u32,
-    /// Whether the underlay's router speaks BGP and peers with every node.
-    pub router: bool,
+    /// Where the cluster's objects are kept.
+    pub datastore: Datastore,
+    /// How nodes learn each other's routes.
+    pub topology: Topology,
+    /// The nodes that reflect routes, with that topology.
+    pub reflectors: Vec<String>,
+    /// Seconds between two keepalives of the nodes' sessions; three times this without a word ends one.
+    pub keepalive: u64,
+    /// What speaks BGP on the underlay's router, and peers with every node.
+    pub router: Router,
     /// The underlay subnets.
     pub racks: Vec<Rack>,
-    /// The nodes, each with one IPv4 address.
+    /// The nodes, each with an address of every family that its rack has.
     pub nodes: Vec<Node>,
     /// Machines outside the cluster.
     pub hosts: Vec<Host>,
@@ -36,6 +49,8 @@ pub struct Scenario {
     pub pods: Vec<Pod>,
     /// The manifests to apply, relative to the scenario's file.
     pub apply: Vec<String>,
+    /// What `ocicat-lab test` does with the cluster, and what it expects.
+    pub steps: Vec<Step>,
 }
 
 impl Scenario {
@@ -75,7 +90,11 @@ impl Scenario {
         Self {
             name: model.name.unwrap_or_else(|| stem().into_owned()),
             as_number: model.bgp.as_number,
+            datastore: model.datastore,
+            topology: model.bgp.topology,
+            reflectors: model.bgp.reflectors,
             router: model.bgp.router,
+            keepalive: model.bgp.keepalive,
             racks: model.racks,
             nodes: model.nodes,
             hosts: model.hosts,
@@ -84,7 +103,15 @@ impl Scenario {
             service_accounts: model.service_accounts,
             pods: model.pods,
             apply: model.apply,
+            steps: model.steps,
         }
+    }
+
+    /// Which families of addresses a pod gets that says nothing about it: those that there are pools of.
+    #[must_use]
+    pub fn pod_families(&self) -> [bool; 2] {
+        let any = |ipv4: bool| self.pools.iter().any(|pool| pool.cidr.is_ipv4() == ipv4);
+        [any(true) || !any(false), any(false)]
     }
 
     /// The rack of that name.
@@ -95,19 +122,21 @@ impl Scenario {
 
     /// Whether `address` is in use by a node, a rack's router or a host.
     fn underlay_owner(&self, address: IpAddr) -> Option<String> {
-        let racks = self
-            .racks
-            .iter()
-            .filter_map(|rack| Some((rack.router()?, format!("the router of rack {}", rack.name))));
+        let racks = self.racks.iter().flat_map(|rack| {
+            let name = format!("the router of rack {}", rack.name);
+            rack.routers()
+                .map(move |(address, _)| (address, name.clone()))
+        });
         let nodes = self.nodes.iter().flat_map(|node| {
             node.ip
                 .iter()
                 .map(|ip| (*ip, format!("node {}", node.name)))
         });
-        let hosts = self
-            .hosts
-            .iter()
-            .map(|host| (host.ip, format!("host {}", host.name)));
+        let hosts = self.hosts.iter().flat_map(|host| {
+            host.ip
+                .iter()
+                .map(|ip| (*ip, format!("host {}", host.name)))
+        });
         let owners: BTreeMap<IpAddr, String> = hosts.chain(nodes).chain(racks).collect();
         owners.get(&address).cloned()
     }

@@ -260,9 +260,10 @@ fn hand_over(cluster: &Cluster, end: &End, channel: &mut Channel) -> Result<()> 
     let mut names = vec!["user", "pid", "mnt", "net"];
     let skip = usize::from(!nested);
     names.drain(..skip);
-    channel.send(&Reply::Namespaces(
-        names.into_iter().map(str::to_owned).collect(),
-    ))?;
+    channel.send(&Reply::Namespaces {
+        kinds: names.into_iter().map(str::to_owned).collect(),
+        datastore: cluster.url.clone(),
+    })?;
     // The line must have been read before the descriptors come: they would be lost in its buffer.
     match channel.receive::<Reply>()? {
         Some(Reply::Done(_)) => channel.send_descriptors(&descriptors[skip..]),

@@ -156,6 +156,7 @@ mod tests {
                 to: end(to),
                 port: None,
                 protocol,
+                family: None,
             };
             let outcome = Outcome {
                 result,

@@ -1,7 +1,7 @@
 //! Traffic that must not notice anything: numbered UDP datagrams both ways, and a TCP stream.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -61,7 +61,11 @@ impl Traffic {
     /// # Errors
     /// When a socket cannot be opened or connected.
     pub async fn start(client: &Place, server: &Place, address: IpAddr, tcp: u16) -> Result<Self> {
-        let bound = |port| move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+        let any = match address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let bound = |port| move || UdpSocket::bind((any, port));
         let echo = roomy(
             server
                 .run(bound(PORT))

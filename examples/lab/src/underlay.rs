@@ -1,7 +1,7 @@
 //! What the cluster stands on: a router, a bridge per rack, nodes behind the bridges, hosts behind the router.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -17,6 +17,8 @@ pub const ROUTER: &str = "router";
 pub const UPLINK: &str = "eth0";
 /// The gateway of hosts: an address that only the link to the router knows.
 const HOST_GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 0, 1));
+/// Likewise for IPv6.
+const HOST_GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
 
 /// The machines of the underlay.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct Underlay {
     pub nodes: BTreeMap<String, Arc<Place>>,
     /// The hosts by name.
     pub hosts: BTreeMap<String, Arc<Place>>,
+    /// netlink in the router.
     wire: Wire,
     _servers: Vec<Servers>,
 }
@@ -40,6 +43,7 @@ impl Underlay {
         let router = Place::machine(ROUTER).await?;
         prepare(&router).await?;
         parameter(&router, "ipv4/ip_forward", "1").await?;
+        parameter(&router, "ipv6/conf/all/forwarding", "1").await?;
         let wire = Wire::open(&router).await?;
         wire.up("lo").await?;
         let mut underlay = Self {
@@ -72,15 +76,17 @@ impl Underlay {
     async fn add_rack(&self, rack: &Rack) -> Result<()> {
         let bridge = bridge_of(rack);
         self.wire.bridge(&bridge).await?;
-        if let Some(address) = rack.router() {
-            self.wire
-                .address(&bridge, address, rack.cidr.length())
-                .await?;
+        for (address, length) in rack.routers() {
+            self.wire.address(&bridge, address, length).await?;
         }
         Ok(())
     }
 
-    async fn add_node(&mut self, node: &Node, rack: &Rack) -> Result<()> {
+    /// Makes a node's machine and joins it to its rack.
+    ///
+    /// # Errors
+    /// When the kernel refuses a namespace, a link, an address or a route.
+    pub async fn add_node(&mut self, node: &Node, rack: &Rack) -> Result<()> {
         let place = Place::machine(&node.name).await?;
         prepare(&place).await?;
         let port = self.port_of(&node.name, "n");
@@ -90,10 +96,13 @@ impl Underlay {
         wire.up("lo").await?;
         wire.up(UPLINK).await?;
         for address in &node.ip {
-            wire.address(UPLINK, *address, rack.cidr.length()).await?;
+            let subnet = rack.subnet_of(*address).unwrap_or(rack.cidr);
+            wire.address(UPLINK, *address, subnet.length()).await?;
         }
-        wire.route((Ipv4Addr::UNSPECIFIED.into(), 0), rack.router(), UPLINK)
-            .await?;
+        for (router, _) in rack.routers() {
+            wire.route(default_route(router), Some(router), UPLINK)
+                .await?;
+        }
         self.nodes.insert(node.name.clone(), place);
         Ok(())
     }
@@ -101,25 +110,38 @@ impl Underlay {
     async fn add_host(&mut self, host: &Host) -> Result<()> {
         let place = Place::network(&format!("host:{}", host.name)).await?;
         prepare(&place).await?;
-        let port = self.port_of(&host.name, "h");
-        self.wire.veth(&port, &place, UPLINK).await?;
-        self.wire.address(&port, HOST_GATEWAY, 32).await?;
-        self.wire.up(&port).await?;
-        let wire = Wire::open(&place).await?;
-        wire.up("lo").await?;
-        wire.up(UPLINK).await?;
-        wire.address(UPLINK, host.ip, 32).await?;
-        wire.route(
-            (Ipv4Addr::UNSPECIFIED.into(), 0),
-            Some(HOST_GATEWAY),
-            UPLINK,
-        )
-        .await?;
-        self.wire.route((host.ip, 32), None, &port).await?;
+        self.attach(&host.name, &place, &host.ip).await?;
         let identity = format!("host:{}", host.name);
         self._servers
             .push(Servers::start(&place, &identity, &host.ports).await?);
         self.hosts.insert(host.name.clone(), place);
+        Ok(())
+    }
+
+    /// Hangs a place on the router, by a link of its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses a link, an address or a route.
+    pub async fn attach(&self, name: &str, place: &Place, addresses: &[IpAddr]) -> Result<()> {
+        let port = self.port_of(name, "h");
+        self.wire.veth(&port, place, UPLINK).await?;
+        self.wire.address(&port, HOST_GATEWAY, 32).await?;
+        self.wire.address(&port, HOST_GATEWAY_V6, 64).await?;
+        self.wire.up(&port).await?;
+        let wire = Wire::open(place).await?;
+        wire.up("lo").await?;
+        wire.up(UPLINK).await?;
+        for ip in addresses {
+            let (gateway, length) = if ip.is_ipv4() {
+                (HOST_GATEWAY, 32)
+            } else {
+                (HOST_GATEWAY_V6, 128)
+            };
+            wire.address(UPLINK, *ip, length).await?;
+            wire.route(default_route(gateway), Some(gateway), UPLINK)
+                .await?;
+            self.wire.route((*ip, length), None, &port).await?;
+        }
         Ok(())
     }
 
@@ -155,6 +177,14 @@ impl Underlay {
     }
 }
 
+/// Everything of a gateway's family.
+fn default_route(gateway: IpAddr) -> (IpAddr, u8) {
+    match gateway {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), 0),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), 0),
+    }
+}
+
 fn bridge_of(rack: &Rack) -> String {
     format!("rack-{}", rack.name)
 }
@@ -165,5 +195,11 @@ fn bridge_of(rack: &Rack) -> String {
 /// When a network parameter cannot be written.
 pub async fn prepare(place: &Place) -> Result<()> {
     parameter(place, "ipv4/ping_group_range", "0 0").await?;
+    // Addresses are used at once: nobody else has them.
+    for file in ["all", "default"] {
+        parameter(place, &format!("ipv6/conf/{file}/accept_dad"), "0").await?;
+        parameter(place, &format!("ipv6/conf/{file}/dad_transmits"), "0").await?;
+    }
+    parameter(place, "ipv6/icmp/ratelimit", "0").await?;
     parameter(place, "ipv4/icmp_ratelimit", "0").await
 }

@@ -1,12 +1,13 @@
 //! Links, addresses and routes of the underlay, over rtnetlink.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::TryStreamExt;
 use ocicat_dataplane::Prefix;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
     InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
@@ -210,34 +211,54 @@ impl Wire {
     /// # Errors
     /// When the kernel refuses it.
     pub async fn route(&self, to: (IpAddr, u8), gateway: Option<IpAddr>, link: &str) -> Result<()> {
-        let IpAddr::V4(destination) = to.0 else {
-            bail!("{}: IPv6: not supported yet", to.0)
-        };
-        let builder = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(destination, to.1)
-            .output_interface(self.index(link).await?);
-        let message = match gateway {
-            Some(IpAddr::V4(gateway)) => builder.gateway(gateway).onlink().build(),
-            Some(IpAddr::V6(other)) => bail!("{other}: IPv6: not supported yet"),
-            None => builder.scope(RouteScope::Link).build(),
+        let index = self.index(link).await?;
+        let message = match (to.0, gateway) {
+            (IpAddr::V4(destination), Some(IpAddr::V4(gateway))) => {
+                let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                    .destination_prefix(destination, to.1)
+                    .output_interface(index);
+                route.gateway(gateway).onlink().build()
+            }
+            (IpAddr::V6(destination), Some(IpAddr::V6(gateway))) => {
+                let route = RouteMessageBuilder::<Ipv6Addr>::new()
+                    .destination_prefix(destination, to.1)
+                    .output_interface(index);
+                route.gateway(gateway).onlink().build()
+            }
+            (IpAddr::V4(destination), None) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(destination, to.1)
+                .output_interface(index)
+                .scope(RouteScope::Link)
+                .build(),
+            (IpAddr::V6(destination), None) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(destination, to.1)
+                .output_interface(index)
+                .build(),
+            (_, Some(gateway)) => bail!("{gateway} is no gateway to {}", to.0),
         };
         let adding = self.handle.route().add(message).execute().await;
         adding.with_context(|| format!("{}: a route to {}/{}", self.at(link), to.0, to.1))
     }
 
-    /// The IPv4 routes of the main table.
+    /// The routes of the main tables, of both families.
     ///
     /// # Errors
     /// When netlink fails.
     pub async fn routes(&self) -> Result<Vec<Route>> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let messages: Vec<RouteMessage> =
-            self.handle.route().get(all).execute().try_collect().await?;
-        Ok(messages
-            .iter()
-            .filter(|message| message.header.table == MAIN_TABLE)
-            .filter_map(Route::of)
-            .collect())
+        let all = [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ];
+        let mut routes = Vec::new();
+        for question in all {
+            let messages = self.handle.route().get(question).execute();
+            let messages: Vec<RouteMessage> = messages.try_collect().await?;
+            let main = messages
+                .iter()
+                .filter(|message| message.header.table == MAIN_TABLE);
+            routes.extend(main.filter_map(Route::of));
+        }
+        Ok(routes)
     }
 
     fn at(&self, link: &str) -> String {
@@ -263,26 +284,43 @@ pub struct Route {
 
 /// The number by which the kernel knows ocicat's routes.
 pub const OCICAT: u8 = 80;
+/// The numbers by which it knows those of the speakers that the router may run: ours, BIRD's and FRR's.
+const SPEAKERS: [u8; 3] = [OCICAT, 12, 186];
 
 impl Route {
+    /// Whether a node's agent or the router's speaker made it.
+    #[must_use]
+    pub fn is_learned(&self) -> bool {
+        SPEAKERS.contains(&self.protocol)
+    }
+
     fn of(message: &RouteMessage) -> Option<Self> {
-        let (mut destination, mut gateway) = (Ipv4Addr::UNSPECIFIED, None);
+        let everything = match message.header.address_family {
+            AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        let (mut destination, mut gateway) = (everything, None);
         for attribute in &message.attributes {
             match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
-                RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
-                    gateway = Some(IpAddr::V4(*address))
-                }
+                RouteAttribute::Destination(address) => destination = plain(address)?,
+                RouteAttribute::Gateway(address) => gateway = plain(address),
                 _ => {}
             }
         }
         Some(Self {
-            to: Prefix::containing(destination.into(), message.header.destination_prefix_length)
-                .ok()?,
+            to: Prefix::containing(destination, message.header.destination_prefix_length).ok()?,
             protocol: message.header.protocol.into(),
             blackhole: message.header.kind == RouteType::BlackHole,
             gateway,
         })
+    }
+}
+
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
     }
 }
 

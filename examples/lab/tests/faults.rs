@@ -108,3 +108,26 @@ fn a_lab_that_does_not_run_is_named() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("no lab named no-such-lab runs"));
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn cases_are_checked_over_a_scenario() {
+    let here = env!("CARGO_MANIFEST_DIR");
+    let test = |cases: &str| {
+        let scenario = format!("{here}/scenarios/demo.yaml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocicat-lab"));
+        command.args(["policy-test", "-f", &scenario, cases]);
+        let output = command.output().expect("running ocicat-lab");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = test(&format!("{here}/tests/policy/cases.yaml"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("3 passed, 0 failed"), "{said}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let wrong = folder.path().join("wrong.yaml");
+    let case = "cases: [{name: closed, from: blue/b1, to: shop/web, port: 8080, expect: deny}]";
+    fs::write(&wrong, case).expect("writing a file");
+    let (code, said) = test(&wrong.to_string_lossy());
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("FAIL  closed"), "{said}");
+}

@@ -1,5 +1,7 @@
 //! The rules of the node as a whole: what pods may reach on it, which tunnels are heard, what is translated. Pure.
 
+pub mod failsafe;
+
 use std::collections::BTreeMap;
 
 use ocicat_dataplane::Prefix;

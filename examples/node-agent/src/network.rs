@@ -219,7 +219,9 @@ impl Network {
             let Some(pool) = pool_of(inputs.pools, prefix) else {
                 continue;
             };
-            if pool.encapsulation.vxlan == When::Never {
+            if pool.encapsulation.vxlan == When::Never
+                || self.routes.contains_key(&RouteKey::main(prefix))
+            {
                 continue;
             }
             let Some(node) = inputs.nodes.get(name) else {

@@ -127,6 +127,29 @@ impl Cluster {
         self.underlay.remove_node(node).await
     }
 
+    /// Brings a machine of the scenario in that was taken away: namespaces, objects, agent; returns when it is ready.
+    ///
+    /// # Errors
+    /// When the kernel or the datastore refuses something, or the agent is late.
+    pub async fn add_machine(&mut self, name: &str) -> Result<()> {
+        let scenario = self.scenario.clone();
+        let node = scenario.nodes.iter().find(|node| node.name == name);
+        let node = node.with_context(|| format!("there is no node {name}"))?;
+        let rack = scenario.rack(&node.rack);
+        let rack = rack.context("a checked scenario has every rack")?;
+        self.underlay.add_node(node, rack).await?;
+        let ops = crate::resources::of_node(&scenario, node)?;
+        let ops = ops.into_iter().map(ocicat_datastore::Op::Put).collect();
+        for outcome in self.store.backend().write(ops).await {
+            outcome.context("writing the node's objects")?;
+        }
+        let place = self.underlay.nodes.get(name).context("it was just made")?;
+        let agent = crate::agent::Agent::start(place.clone(), &self.url)?;
+        agent.ready(super::START).await?;
+        self.agents.insert(name.to_owned(), Arc::new(agent));
+        Ok(())
+    }
+
     /// The machines, the router included, that have a route of ocicat into one of these ranges.
     ///
     /// # Errors

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -6,6 +7,7 @@ use ocicat_node::control::Written as Asked;
 use ocicatctl::Written;
 
 use super::Cluster;
+use crate::agent::Agent;
 
 /// How long an agent may take to enforce what was written.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,9 +27,26 @@ impl Cluster {
     /// # Errors
     /// Names every agent that is down, and those that take longer than 30 seconds.
     pub async fn enforce(&self, written: &[Written]) -> Result<Enforced> {
+        self.enforce_on(self.agents.values(), written).await
+    }
+
+    /// The same, but for agents that were killed.
+    ///
+    /// # Errors
+    /// As [`Cluster::enforce`].
+    pub async fn enforce_where_agents_run(&self, written: &[Written]) -> Result<Enforced> {
+        let running = self.agents.values().filter(|agent| agent.id().is_some());
+        self.enforce_on(running, written).await
+    }
+
+    async fn enforce_on(
+        &self,
+        agents: impl Iterator<Item = &Arc<Agent>>,
+        written: &[Written],
+    ) -> Result<Enforced> {
         let began = Instant::now();
         let asked: Vec<Asked> = written.iter().map(asked).collect();
-        let waits = self.agents.values().map(|agent| {
+        let waits = agents.map(|agent| {
             let asked = asked.clone();
             async move {
                 (

@@ -46,7 +46,7 @@ impl Cluster {
     }
 
     fn flow(&self, probe: &Probe) -> Result<Flow> {
-        let (source, destination) = (self.address(&probe.from)?, self.address(&probe.to)?);
+        let (source, destination) = self.addresses_of(probe)?;
         let port = probe.port.map_or(0, std::num::NonZeroU16::get);
         let mut flow = match probe.protocol {
             Protocol::Tcp => Flow::tcp(source, destination, port),
@@ -62,6 +62,6 @@ impl Cluster {
 fn node_of(end: &End) -> Option<String> {
     match end {
         End::Node(name) => Some(name.clone()),
-        End::Pod { .. } | End::Host(_) => None,
+        End::Pod { .. } | End::Host(_) | End::Router => None,
     }
 }

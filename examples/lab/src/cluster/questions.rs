@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::Cluster;
 use crate::place::Place;
-use crate::probe::{Attempt, End, Probe};
+use crate::probe::{Attempt, End, Family, Probe};
 use crate::scenario::{Port, Protocol};
 
 impl Cluster {
@@ -22,29 +22,63 @@ impl Cluster {
             End::Pod { .. } => self.pods.get(&end.to_string()).map(|pod| &pod.place),
             End::Host(name) => self.underlay.hosts.get(name),
             End::Node(name) => self.underlay.nodes.get(name),
+            End::Router => Some(&self.underlay.router),
         };
         found.with_context(|| format!("there is no {end}"))
     }
 
-    /// The address of an end.
+    /// The addresses of an end, at most one of each family.
     ///
     /// # Errors
     /// When there is no such end.
-    pub fn address(&self, end: &End) -> Result<IpAddr> {
+    pub fn addresses(&self, end: &End) -> Result<&[IpAddr]> {
         let found = match end {
-            End::Pod { .. } => self.pods.get(&end.to_string()).map(|pod| pod.address),
-            End::Host(name) => self
-                .scenario
-                .hosts
-                .iter()
-                .find(|host| host.name == *name)
-                .map(|host| host.ip),
-            End::Node(name) => {
-                let node = self.scenario.nodes.iter().find(|node| node.name == *name);
-                node.and_then(|node| node.ip.first().copied())
+            End::Pod { .. } => self.pods.get(&end.to_string()).map(|pod| &pod.addresses),
+            End::Host(name) => {
+                let mut hosts = self.scenario.hosts.iter();
+                hosts.find(|host| host.name == *name).map(|host| &host.ip)
             }
+            End::Node(name) => {
+                let mut nodes = self.scenario.nodes.iter();
+                nodes.find(|node| node.name == *name).map(|node| &node.ip)
+            }
+            End::Router => None,
         };
-        found.with_context(|| format!("there is no {end}"))
+        let found = found.with_context(|| format!("there is no {end}"))?;
+        Ok(found)
+    }
+
+    /// The families that two ends have in common.
+    ///
+    /// # Errors
+    /// When there is no such end.
+    pub fn families(&self, from: &End, to: &End) -> Result<Vec<Family>> {
+        let own: Vec<Family> = self
+            .addresses(from)?
+            .iter()
+            .map(|one| Family::of(*one))
+            .collect();
+        let to = self.addresses(to)?.iter().map(|one| Family::of(*one));
+        Ok(to.filter(|family| own.contains(family)).collect())
+    }
+
+    /// The addresses of a probe's ends.
+    ///
+    /// # Errors
+    /// When there is no such end, or the ends have no family in common.
+    pub fn addresses_of(&self, probe: &Probe) -> Result<(IpAddr, IpAddr)> {
+        let families = self.families(&probe.from, &probe.to)?;
+        let family = probe.family.or_else(|| families.first().copied());
+        let of = |end: &End| -> Result<Option<IpAddr>> {
+            let mut addresses = self.addresses(end)?.iter();
+            Ok(addresses
+                .find(|one| Some(Family::of(**one)) == family)
+                .copied())
+        };
+        match (of(&probe.from)?, of(&probe.to)?) {
+            (Some(from), Some(to)) => Ok((from, to)),
+            _ => anyhow::bail!("{probe}: the ends have no such addresses"),
+        }
     }
 
     /// What an end serves.
@@ -60,7 +94,7 @@ impl Cluster {
                 .iter()
                 .find(|host| host.name == *name)
                 .map_or(&[], |host| &host.ports),
-            End::Node(_) => &[],
+            End::Node(_) | End::Router => &[],
         }
     }
 
@@ -80,7 +114,7 @@ impl Cluster {
             .any(|known| known.port.get() == port && known.protocol == probe.protocol);
         Ok(Attempt {
             from: self.place(&probe.from)?.clone(),
-            to: SocketAddr::new(self.address(&probe.to)?, port),
+            to: SocketAddr::new(self.addresses_of(probe)?.1, port),
             protocol: probe.protocol,
             identity: served.then(|| probe.to.to_string()),
         })
@@ -115,18 +149,20 @@ impl Cluster {
         let mut probes = Vec::new();
         for from in &sources {
             for to in targets.iter().filter(|to| *to != from) {
-                let probe = |port, protocol| Probe {
-                    from: from.clone(),
-                    to: to.clone(),
-                    port,
-                    protocol,
-                };
-                probes.push(probe(None, Protocol::Icmp));
-                probes.extend(
-                    self.ports(to)
-                        .iter()
-                        .map(|port| probe(Some(port.port), port.protocol)),
-                );
+                let families = self.families(from, to).unwrap_or_default();
+                let both = families.len() > 1;
+                for family in families {
+                    let probe = |port, protocol| Probe {
+                        from: from.clone(),
+                        to: to.clone(),
+                        port,
+                        protocol,
+                        family: both.then_some(family),
+                    };
+                    probes.push(probe(None, Protocol::Icmp));
+                    let ports = self.ports(to).iter();
+                    probes.extend(ports.map(|port| probe(Some(port.port), port.protocol)));
+                }
             }
         }
         probes
@@ -140,16 +176,17 @@ impl Cluster {
         port: Option<NonZeroU16>,
         protocol: Protocol,
     ) -> Vec<Probe> {
-        let ends: BTreeSet<(End, End)> = pairs
+        let ends: BTreeSet<(End, End, Option<Family>)> = pairs
             .into_iter()
-            .map(|probe| (probe.from, probe.to))
+            .map(|probe| (probe.from, probe.to, probe.family))
             .collect();
         ends.into_iter()
-            .map(|(from, to)| Probe {
+            .map(|(from, to, family)| Probe {
                 from,
                 to,
                 port,
                 protocol,
+                family,
             })
             .collect()
     }

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use ocicat_dataplane::names;
 use serde_json::{Value, json};
 
-use super::{Demo, events, judge, shown, until};
+use super::{Demo, events, judge_as_policy, shown, until};
 use crate::cluster::Cluster;
 use crate::probe::{End, Probe};
-use crate::scenario::{Pod, Protocol};
+use crate::scenario::{Pod, Protocol, Router};
 use crate::wire::Wire;
 
 /// How many ADDs the latency is measured over.
@@ -36,10 +36,11 @@ pub(super) async fn wiring(demo: &mut Demo, cluster: &Cluster) -> Result<()> {
                 to: to.clone(),
                 port: None,
                 protocol: Protocol::Icmp,
+                family: None,
             });
         }
     }
-    let judged = judge(cluster, probes).await?;
+    let judged = judge_as_policy(cluster, probes).await?;
     for node in &cluster.scenario.nodes {
         let address = node.ip.first().map(ToString::to_string).unwrap_or_default();
         demo.report
@@ -61,7 +62,8 @@ pub(super) async fn agents(demo: &mut Demo, cluster: &mut Cluster) -> Result<()>
     for agent in cluster.agents.values() {
         demo.events.listen(&agent.client())?;
     }
-    let wanted = cluster.agents.len() - 1 + usize::from(cluster.scenario.router);
+    let router = usize::from(cluster.scenario.router != Router::None);
+    let wanted = cluster.agents.len() - 1 + router;
     let established = until(Duration::from_secs(15), || all_established(cluster, wanted)).await?;
     demo.report.time("sessions_established_ms", began.elapsed());
     let mut sessions = 0;
@@ -80,7 +82,7 @@ pub(super) async fn agents(demo: &mut Demo, cluster: &mut Cluster) -> Result<()>
     }
     demo.report.figure(
         "bgp_sessions",
-        (sessions + usize::from(cluster.scenario.router) * cluster.agents.len()) / 2,
+        (sessions + router * cluster.agents.len()) / 2,
     );
     demo.report.check(
         established.is_some(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Demo, judge, shown};
+use super::{Demo, judge_as_policy, shown};
 use crate::cluster::Cluster;
 use crate::probe::{End, Probe};
 use crate::scenario::Protocol;
@@ -47,7 +47,7 @@ pub(super) async fn open(demo: &mut Demo, cluster: &Cluster) -> Result<()> {
 
 /// Step 6.
 pub(super) async fn applied(demo: &mut Demo, cluster: &mut Cluster) -> Result<()> {
-    let before = judge(cluster, cluster.all_pairs()).await?;
+    let before = judge_as_policy(cluster, cluster.all_pairs()).await?;
     let mut slowest = Duration::ZERO;
     for (name, what, text) in FILES {
         let manifests = ocicatctl::manifest::read(name, text)?;
@@ -82,7 +82,7 @@ pub(super) async fn applied(demo: &mut Demo, cluster: &mut Cluster) -> Result<()
 async fn relabel(demo: &mut Demo, cluster: &mut Cluster) -> Result<()> {
     let (id, label, value) = RELABELLED;
     let asked = from(cluster, id)?;
-    let before = judge(cluster, asked.clone()).await?;
+    let before = judge_as_policy(cluster, asked.clone()).await?;
     let mut labels: BTreeMap<String, String> = cluster.pods[id].wanted.labels.clone();
     labels.insert(label.to_owned(), value.to_owned());
     let began = Instant::now();
@@ -90,7 +90,7 @@ async fn relabel(demo: &mut Demo, cluster: &mut Cluster) -> Result<()> {
     cluster.enforce(&[written]).await?;
     let took = began.elapsed();
     demo.report.time("relabel_enforced_ms", took);
-    let after = judge(cluster, asked).await?;
+    let after = judge_as_policy(cluster, asked).await?;
     demo.report.say(format!(
         "{id} gets the label {label}={value}; before and after:"
     ));
@@ -131,5 +131,5 @@ pub(super) async fn sample(cluster: &Cluster) -> Result<Vec<Judged>> {
             .step_by(3)
             .take(20)
     };
-    judge(cluster, pick(true).chain(pick(false)).collect()).await
+    judge_as_policy(cluster, pick(true).chain(pick(false)).collect()).await
 }

@@ -185,7 +185,8 @@ async fn nothing_left(demo: &mut Demo, cluster: &Cluster) -> Result<()> {
     let mut places = std::fs::read_dir(NETNS)?
         .map(named)
         .collect::<Result<Vec<String>>>()?;
-    places.retain(|name| name != cluster.underlay.router.name() && !name.starts_with("host:"));
+    let own = [cluster.underlay.router.name(), crate::cluster::LAB];
+    places.retain(|name| !own.contains(&name.as_str()) && !name.starts_with("host:"));
     demo.report.check(
         places.is_empty(),
         "no namespace of a pod or node stays",

@@ -9,7 +9,7 @@ use crate::output::Output;
 
 /// Everything that the demo found.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     ok: bool,
     seconds: f64,
     steps: Vec<Step>,
@@ -20,7 +20,7 @@ pub(super) struct Report {
 
 #[derive(Debug, Serialize)]
 struct Step {
-    number: u8,
+    number: u32,
     title: String,
     seconds: f64,
     checks: Vec<Check>,
@@ -39,7 +39,7 @@ struct Check {
 }
 
 impl Report {
-    pub(super) fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         Self {
             ok: true,
             seconds: 0.0,
@@ -50,7 +50,7 @@ impl Report {
     }
 
     /// Begins a step; the one before ends.
-    pub(super) fn step(&mut self, number: u8, title: &str) {
+    pub(crate) fn step(&mut self, number: u32, title: &str) {
         self.end_step();
         self.output.line(format!("\n{number}. {title}"));
         let (title, began) = (title.to_owned(), Instant::now());
@@ -71,19 +71,19 @@ impl Report {
     }
 
     /// Says a line that belongs to the step.
-    pub(super) fn say(&self, line: impl AsRef<str>) {
+    pub(crate) fn say(&self, line: impl AsRef<str>) {
         self.output.line(format!("   {}", line.as_ref()));
     }
 
     /// Says a table that belongs to the step.
-    pub(super) fn table(&self, table: &str) {
+    pub(crate) fn table(&self, table: &str) {
         for line in table.lines() {
             self.say(line);
         }
     }
 
     /// An expectation: held or not, and what was seen.
-    pub(super) fn check(&mut self, ok: bool, what: impl Into<String>, seen: impl Into<String>) {
+    pub(crate) fn check(&mut self, ok: bool, what: impl Into<String>, seen: impl Into<String>) {
         let (what, seen) = (what.into(), seen.into());
         let mark = if ok { "ok  " } else { "FAIL" };
         let detail = if seen.is_empty() {
@@ -99,29 +99,29 @@ impl Report {
     }
 
     /// Data of the step, for `--json`.
-    pub(super) fn data(&mut self, name: &str, value: impl Into<Value>) {
+    pub(crate) fn data(&mut self, name: &str, value: impl Into<Value>) {
         if let Some(step) = self.steps.last_mut() {
             step.data.insert(name.to_owned(), value.into());
         }
     }
 
     /// A figure for the summary.
-    pub(super) fn figure(&mut self, name: &str, value: impl Into<Value>) {
+    pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
         self.figures.insert(name.to_owned(), value.into());
     }
 
     /// A time for the summary, in milliseconds.
-    pub(super) fn time(&mut self, name: &str, time: Duration) {
+    pub(crate) fn time(&mut self, name: &str, time: Duration) {
         self.figure(name, (time.as_secs_f64() * 10_000.0).round() / 10.0);
     }
 
     /// The demo broke off.
-    pub(super) fn broken(&mut self, error: &anyhow::Error) {
+    pub(crate) fn broken(&mut self, error: &anyhow::Error) {
         self.check(false, "the demo ran to its end", format!("{error:#}"));
     }
 
     /// Ends the report: the summary, and whether every expectation held.
-    pub(super) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         self.end_step();
         self.seconds = rounded(self.output.began().elapsed());
         let count = self
@@ -156,7 +156,7 @@ impl Report {
     }
 
     /// The whole report as one JSON object.
-    pub(super) fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }

@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::counters;
 use crate::monitor::Monitor;
 use crate::place::Place;
+use crate::scenario::Router;
 use crate::traffic::{PORT, RATE, Tally, Traffic};
 use crate::wire::Wire;
 
@@ -118,7 +119,8 @@ async fn back(demo: &mut Demo, cluster: &Cluster, node: &str) -> Result<()> {
     agent.restart()?;
     agent.ready(Duration::from_secs(20)).await?;
     let ready = began.elapsed();
-    let peers = cluster.agents.len() - 1 + usize::from(cluster.scenario.router);
+    let router = usize::from(cluster.scenario.router != Router::None);
+    let peers = cluster.agents.len() - 1 + router;
     let back = until(Duration::from_secs(15), || {
         life::all_established(cluster, peers)
     })

@@ -73,8 +73,7 @@ async fn one(attempt: &Attempt, patience: Duration) -> Outcome {
     let deadline = began + patience;
     let asked = match attempt.protocol {
         Protocol::Tcp => tcp(attempt, patience, deadline).await,
-        Protocol::Udp => datagrams(attempt, patience, deadline, udp_socket).await,
-        Protocol::Icmp => datagrams(attempt, patience, deadline, ping_socket).await,
+        Protocol::Udp | Protocol::Icmp => datagrams(attempt, patience, deadline).await,
     };
     let ms = (began.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
     let (result, detail) = match asked {
@@ -130,7 +129,11 @@ async fn tcp(attempt: &Attempt, patience: Duration, deadline: Instant) -> Asked 
 async fn connect(attempt: &Attempt) -> io::Result<TcpStream> {
     let opened = attempt
         .from
-        .run(TcpSocket::new_v4)
+        .run(if attempt.to.is_ipv4() {
+            TcpSocket::new_v4
+        } else {
+            TcpSocket::new_v6
+        })
         .await
         .map_err(io::Error::other)?;
     opened?.connect(attempt.to).await
@@ -143,12 +146,15 @@ async fn banner(stream: TcpStream) -> Option<String> {
 }
 
 /// Sends a nonce until it comes back.
-async fn datagrams(
-    attempt: &Attempt,
-    patience: Duration,
-    deadline: Instant,
-    open: fn() -> Result<std::net::UdpSocket>,
-) -> Asked {
+async fn datagrams(attempt: &Attempt, patience: Duration, deadline: Instant) -> Asked {
+    let (ipv4, ping) = (attempt.to.is_ipv4(), attempt.protocol == Protocol::Icmp);
+    let open = move || {
+        if ping {
+            ping_socket(ipv4)
+        } else {
+            udp_socket(ipv4)
+        }
+    };
     let opened = attempt.from.run(open).await.and_then(|opened| opened);
     let socket = UdpSocket::from_std(opened.map_err(io::Error::other)?)?;
     let to = SocketAddr::new(
@@ -162,7 +168,7 @@ async fn datagrams(
     socket.connect(to).await?;
     let nonce = nonce(&socket);
     let packet = if attempt.protocol == Protocol::Icmp {
-        echo_request(&nonce)
+        echo_request(&nonce, ipv4)
     } else {
         nonce.to_vec()
     };
@@ -190,28 +196,28 @@ async fn datagrams(
     Err(ErrorKind::TimedOut.into())
 }
 
-fn udp_socket() -> Result<std::net::UdpSocket> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("a UDP socket")?;
+fn udp_socket(ipv4: bool) -> Result<std::net::UdpSocket> {
+    let any = if ipv4 { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = std::net::UdpSocket::bind(any).context("a UDP socket")?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
 /// A ping socket behaves as a UDP one whose port is the echo identifier; the place allows it to group 0.
-fn ping_socket() -> Result<std::net::UdpSocket> {
+fn ping_socket(ipv4: bool) -> Result<std::net::UdpSocket> {
+    let (family, protocol) = if ipv4 {
+        (AddressFamily::Inet, SockProtocol::Icmp)
+    } else {
+        (AddressFamily::Inet6, SockProtocol::IcmpV6)
+    };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        flags,
-        SockProtocol::Icmp,
-    )
-    .context("a ping socket")?;
+    let socket = socket(family, SockType::Datagram, flags, protocol).context("a ping socket")?;
     Ok(socket.into())
 }
 
-/// Type 8, code 0; the kernel fills in checksum and identifier.
-fn echo_request(nonce: &[u8]) -> Vec<u8> {
-    let mut packet = vec![8, 0, 0, 0, 0, 0, 0, 1];
+/// Type 8 of ICMP, 128 of ICMPv6; the kernel fills in checksum and identifier.
+fn echo_request(nonce: &[u8], ipv4: bool) -> Vec<u8> {
+    let mut packet = vec![if ipv4 { 8 } else { 128 }, 0, 0, 0, 0, 0, 0, 1];
     packet.extend_from_slice(nonce);
     packet
 }

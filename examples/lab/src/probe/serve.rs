@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
+use std::net::{Ipv6Addr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +15,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Listens on every port of `ports` in `place`; TCP connections are greeted with `identity` and a newline and then
+    /// Listens on every port of `ports` in `place`, for both families; TCP connections are greeted with `identity` and a newline and then
     /// echoed, UDP datagrams come back with `identity` behind them.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Servers {
             let task = match port.protocol {
                 Protocol::Tcp => {
                     let bound = place
-                        .run(move || StdTcpListener::bind((Ipv4Addr::UNSPECIFIED, number)))
+                        .run(move || StdTcpListener::bind((Ipv6Addr::UNSPECIFIED, number)))
                         .await?;
                     let listener = bound.context(what)?;
                     listener.set_nonblocking(true)?;
@@ -37,7 +37,7 @@ impl Servers {
                 }
                 Protocol::Udp => {
                     let bound = place
-                        .run(move || StdUdpSocket::bind((Ipv4Addr::UNSPECIFIED, number)))
+                        .run(move || StdUdpSocket::bind((Ipv6Addr::UNSPECIFIED, number)))
                         .await?;
                     let socket = bound.context(what)?;
                     socket.set_nonblocking(true)?;

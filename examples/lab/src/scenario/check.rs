@@ -9,43 +9,18 @@ use ocicat_selectors::Selector;
 use ocicatctl::{Document, Fault};
 use serde_json::json;
 
-use super::{Pool, Port, Protocol, Scenario};
+use super::{Pool, Port, Protocol, Rack, Scenario, Topology};
 
 /// Refuses keys and values that the format knows and the lab does not support yet.
 pub(super) fn unsupported(document: &Document) -> Result<(), Fault> {
     let refuse = |field: &str| Err(document.fault(field, "not supported yet"));
     if document
         .text("datastore")
-        .is_some_and(|store| store.starts_with("etcd"))
+        .is_some_and(|store| store.starts_with("etcd:"))
     {
         return refuse("datastore");
     }
-    if document.text("bgp.topology") == Some("reflectors") {
-        return refuse("bgp.topology");
-    }
-    if document.has("bgp.reflectors") {
-        return refuse("bgp.reflectors");
-    }
-    for index in 0..count(document, "racks") {
-        let field = format!("racks[{index}].cidrV6");
-        if document.has(&field) {
-            return refuse(&field);
-        }
-    }
     for index in 0..count(document, "pools") {
-        let mode = |name: &str| {
-            (
-                format!("pools[{index}].{name}"),
-                document.text(&format!("pools[{index}].{name}")),
-            )
-        };
-        let (ipip, vxlan) = (mode("ipipMode"), mode("vxlanMode"));
-        if matches!(ipip.1, Some("Always" | "CrossSubnet")) {
-            return refuse(&ipip.0);
-        }
-        if vxlan.1 == Some("Always") {
-            return refuse(&vxlan.0);
-        }
         for name in ["loadBalancer", "awsSubnetID", "numAllowedIPs"] {
             if document.has(&format!("pools[{index}].{name}")) {
                 return refuse(&format!("pools[{index}].{name}"));
@@ -72,19 +47,22 @@ fn count(document: &Document, list: &str) -> usize {
 /// Checks what needs more than one field.
 pub(super) fn all(document: &Document, scenario: &Scenario) -> Result<(), Fault> {
     let check = Check { document, scenario };
-    if let Some(store) = document.text("datastore") {
-        check.one_of("datastore", store, &["sqlite"])?;
-    }
-    if let Some(topology) = document.text("bgp.topology") {
-        check.one_of("bgp.topology", topology, &["mesh"])?;
-    }
     check.name("name", &scenario.name)?;
     check.racks()?;
     check.nodes()?;
+    check.reflectors()?;
     check.hosts()?;
     check.pools()?;
     check.namespaces()?;
     check.pods()
+}
+
+/// The subnets of racks, with what messages call them.
+fn subnets(racks: &[Rack]) -> impl Iterator<Item = (&str, &str, Prefix)> {
+    racks.iter().flat_map(|rack| {
+        let subnets = [Some(rack.cidr), rack.cidr_v6].into_iter().flatten();
+        subnets.map(|subnet| ("rack", rack.name.as_str(), subnet))
+    })
 }
 
 struct Check<'a> {
@@ -115,13 +93,32 @@ impl Check<'_> {
                     ),
                 )?;
             }
-            self.disjoint(
-                &field,
-                rack.cidr,
-                racks[..index]
-                    .iter()
-                    .map(|other| ("rack", other.name.as_str(), other.cidr)),
-            )?;
+            self.disjoint(&field, rack.cidr, subnets(&racks[..index]))?;
+            if let Some(subnet) = rack.cidr_v6 {
+                let field = format!("racks[{index}].cidrV6");
+                if subnet.is_ipv4() || subnet.length() > 112 {
+                    let message = format!("{subnet} is no IPv6 subnet of /112 or larger");
+                    return self.refuse(&field, message);
+                }
+                self.disjoint(&field, subnet, subnets(&racks[..index]))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reflectors(&self) -> Result<(), Fault> {
+        let scenario = self.scenario;
+        if scenario.topology == Topology::Reflectors && scenario.reflectors.is_empty() {
+            return self.refuse("bgp.reflectors", "no node is named as one");
+        }
+        for (index, name) in scenario.reflectors.iter().enumerate() {
+            let field = format!("bgp.reflectors[{index}]");
+            if scenario.topology == Topology::Mesh {
+                return self.refuse(&field, "a mesh has none; set bgp.topology to reflectors");
+            }
+            if !scenario.nodes.iter().any(|node| node.name == *name) {
+                return self.refuse(&field, format!("there is no node {name:?}"));
+            }
         }
         Ok(())
     }
@@ -141,17 +138,14 @@ impl Check<'_> {
             };
             for (position, ip) in node.ip.iter().enumerate() {
                 let field = format!("nodes[{index}].ip[{position}]");
-                self.ipv4(&field, *ip)?;
-                if position > 0 {
-                    return self.refuse(&field, "one address per family");
-                }
-                if !rack.cidr.contains(*ip) {
+                self.one_per_family(&field, &node.ip[..position], *ip)?;
+                if rack.subnet_of(*ip).is_none() {
                     return self.refuse(
                         &field,
                         format!("{ip} is not in rack {} ({})", rack.name, rack.cidr),
                     );
                 }
-                if rack.router() == Some(*ip) {
+                if rack.routers().any(|(router, _)| router == *ip) {
                     return self.refuse(
                         &field,
                         format!("{ip} is the router's address in rack {}", rack.name),
@@ -173,23 +167,22 @@ impl Check<'_> {
         self.names("hosts", hosts.iter().map(|host| host.name.clone()))?;
         for (index, host) in hosts.iter().enumerate() {
             let field = format!("hosts[{index}].ip");
-            self.ipv4(&field, host.ip)?;
-            if let Some(other) = hosts[..index].iter().find(|other| other.ip == host.ip) {
-                return self.refuse(
-                    &field,
-                    format!("{} is already the address of host {}", host.ip, other.name),
-                );
+            if host.ip.is_empty() {
+                return self.refuse(&field, "a host needs an address");
             }
-            if let Some(rack) = self
-                .scenario
-                .racks
-                .iter()
-                .find(|rack| rack.cidr.contains(host.ip))
-            {
-                return self.refuse(
-                    &field,
-                    format!("{} lies in rack {} ({})", host.ip, rack.name, rack.cidr),
-                );
+            for (position, ip) in host.ip.iter().enumerate() {
+                self.one_per_family(&field, &host.ip[..position], *ip)?;
+                if let Some(other) = hosts[..index].iter().find(|other| other.ip.contains(ip)) {
+                    let message = format!("{ip} is already the address of host {}", other.name);
+                    return self.refuse(&field, message);
+                }
+                let racks = self.scenario.racks.iter();
+                for rack in racks {
+                    if let Some(subnet) = rack.subnet_of(*ip) {
+                        let message = format!("{ip} lies in rack {} ({subnet})", rack.name);
+                        return self.refuse(&field, message);
+                    }
+                }
             }
             self.ports(&format!("hosts[{index}]"), &host.ports)?;
         }
@@ -199,13 +192,9 @@ impl Check<'_> {
     fn pools(&self) -> Result<(), Fault> {
         let pools = &self.scenario.pools;
         self.names("pools", pools.iter().map(|pool| pool.name.clone()))?;
-        let racks = self.scenario.racks.iter();
-        let racks: Vec<_> = racks
-            .map(|rack| ("rack", rack.name.as_str(), rack.cidr))
-            .collect();
+        let racks: Vec<_> = subnets(&self.scenario.racks).collect();
         for (index, pool) in pools.iter().enumerate() {
             let field = format!("pools[{index}].cidr");
-            self.ipv4(&field, pool.cidr.address())?;
             let earlier = pools[..index].iter();
             let earlier = earlier.map(|other| ("pool", other.name.as_str(), other.cidr));
             self.disjoint(&field, pool.cidr, earlier.chain(racks.iter().copied()))?;
@@ -217,12 +206,15 @@ impl Check<'_> {
     /// A pool's fields beside its range.
     fn pool(&self, at: &str, pool: &Pool) -> Result<(), Fault> {
         let at = |name: &str| format!("{at}.{name}");
-        let block = pool.block_size.unwrap_or(26);
-        if !(20..=32).contains(&block) {
-            return self.refuse(
-                &at("blockSize"),
-                format!("{block} is not between 20 and 32"),
-            );
+        let (usual, least, most) = if pool.cidr.is_ipv4() {
+            (26, 20, 32)
+        } else {
+            (122, 116, 128)
+        };
+        let block = pool.block_size.unwrap_or(usual);
+        if !(least..=most).contains(&block) {
+            let message = format!("{block} is not between {least} and {most}");
+            return self.refuse(&at("blockSize"), message);
         }
         if block < pool.cidr.length() {
             let field = if pool.block_size.is_some() {
@@ -330,29 +322,16 @@ impl Check<'_> {
                 );
             }
             for (position, ip) in pod.ip.iter().enumerate() {
-                self.static_address(
-                    index,
-                    &format!("pods[{index}].ip[{position}]"),
-                    position,
-                    *ip,
-                )?;
+                let field = format!("pods[{index}].ip[{position}]");
+                self.one_per_family(&field, &pod.ip[..position], *ip)?;
+                self.static_address(index, &field, *ip)?;
             }
             self.ports(&format!("pods[{index}]"), &pod.ports)?;
         }
         Ok(())
     }
 
-    fn static_address(
-        &self,
-        index: usize,
-        field: &str,
-        position: usize,
-        ip: IpAddr,
-    ) -> Result<(), Fault> {
-        self.ipv4(field, ip)?;
-        if position > 0 {
-            return self.refuse(field, "one address per family");
-        }
+    fn static_address(&self, index: usize, field: &str, ip: IpAddr) -> Result<(), Fault> {
         if !self
             .scenario
             .pools
@@ -444,8 +423,15 @@ impl Check<'_> {
         if address.is_ipv4() {
             Ok(())
         } else {
-            self.refuse(field, "IPv6: not supported yet")
+            self.refuse(field, "an IPv4 address is expected here")
         }
+    }
+
+    fn one_per_family(&self, field: &str, before: &[IpAddr], ip: IpAddr) -> Result<(), Fault> {
+        if before.iter().any(|other| other.is_ipv4() == ip.is_ipv4()) {
+            return self.refuse(field, "one address per family");
+        }
+        Ok(())
     }
 
     fn disjoint<'p>(

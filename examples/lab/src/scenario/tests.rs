@@ -28,7 +28,10 @@ pods:
 fn a_good_file_is_completed() {
     let scenario = Scenario::parse("dir/x.yaml", GOOD).expect("nothing is wrong with it");
     assert_eq!(scenario.name, "three");
-    assert_eq!((scenario.as_number, scenario.router), (64512, true));
+    assert_eq!(
+        (scenario.as_number, scenario.router),
+        (64512, Router::Ocicat)
+    );
     let addresses: Vec<String> = scenario
         .nodes
         .iter()
@@ -75,33 +78,33 @@ const MISTAKES: [(&str, &str, &str); 20] = [
     ),
     (
         "CrossSubnet",
-        "Always",
-        "f.yaml:12: pools[0].vxlanMode: not supported yet",
-    ),
-    (
-        "CrossSubnet",
         "Sometimes",
         "f.yaml:12: pools[0].vxlanMode: \"Sometimes\" is not one of ",
     ),
     (
-        "/28}",
-        "/28, cidrV6: \"fd00::/64\"}",
-        "f.yaml:4: racks[1].cidrV6: not supported yet",
+        "/24}\n  - {name: b, cidr: 192.168.20.0/28}",
+        "/24, cidrV6: \"fd00::/64\"}\n  - {name: b, cidr: 192.168.20.0/28, cidrV6: \"fd00::/64\"}",
+        "f.yaml:4: racks[1].cidrV6: fd00::/64 overlaps rack a (fd00::/64)",
     ),
     (
         "racks:",
-        "datastore: etcd\nracks:",
+        "datastore: etcd:http://10.0.0.1:2379\nracks:",
         "f.yaml:2: datastore: not supported yet",
     ),
     (
         "racks:",
         "bgp: {topology: reflectors}\nracks:",
-        "f.yaml:2: bgp.topology: not supported yet",
+        "f.yaml:2: bgp.reflectors: no node is named as one",
+    ),
+    (
+        "racks:",
+        "bgp: {topology: reflectors, reflectors: [n9]}\nracks:",
+        "f.yaml:2: bgp.reflectors[0]: there is no node \"n9\"",
     ),
     (
         "racks:",
         "bgp: {router: no-idea}\nracks:",
-        "f.yaml:2: bgp.router: invalid type",
+        "f.yaml:2: bgp.router: \"no-idea\" is not one of true",
     ),
     (
         "protocol: TCP",
@@ -140,6 +143,43 @@ const MISTAKES: [(&str, &str, &str); 20] = [
     ),
     ("racks:", "racks: [", "f.yaml:"),
 ];
+
+#[test]
+fn both_families_have_addresses() {
+    let racks = "cidr: 192.168.10.0/24, cidrV6: \"fd00:10::/64\"}";
+    let text = GOOD.replacen("cidr: 192.168.10.0/24}", racks, 1);
+    let scenario = Scenario::parse("f.yaml", &text).expect("nothing is wrong with it");
+    let addresses = |node: usize| -> Vec<String> {
+        let ips = scenario.nodes[node].ip.iter();
+        ips.map(ToString::to_string).collect()
+    };
+    assert_eq!(addresses(0), ["192.168.10.11", "fd00:10::11"]);
+    assert_eq!(addresses(1), ["192.168.10.12", "fd00:10::12"]);
+    assert_eq!(addresses(2), ["192.168.20.11"]);
+}
+
+#[test]
+fn steps_are_read() {
+    let steps = "\
+steps:
+  - say: what follows
+  - probe: all
+  - probe: {from: shop/web, to: \"host:e1\", port: 80, expect: allowed}
+  - run: {on: \"node:n1\", command: ip route, has: [blackhole], within: 5}
+  - patch: {kind: IPPool, name: main, spec: {vxlanMode: Always}}
+  - add: {pod: {name: x, namespace: shop, node: n1}, fails: no address}
+  - agents: {restart: [n1]}
+  - arrived: {lost: 0}
+";
+    let scenario = Scenario::parse("f.yaml", &format!("{GOOD}{steps}")).expect("good steps");
+    assert_eq!(scenario.steps.len(), 8);
+    let wrong = format!("{GOOD}steps:\n  - jump: high\n");
+    let fault = Scenario::parse("f.yaml", &wrong).expect_err("no such step");
+    assert!(
+        fault.to_string().starts_with("f.yaml:23: steps[0]"),
+        "{fault}"
+    );
+}
 
 #[test]
 fn each_mistake_is_one_line_with_its_place() {

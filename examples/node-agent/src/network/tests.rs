@@ -299,6 +299,8 @@ fn ipv6_has_a_device_of_its_own() {
     assert_eq!(network.links.values().next().unwrap().mtu, 1430);
     let near = via("fd00:1::12", "eth0", false);
     assert_eq!(hops(&network, "fd00:10:1:1::/122"), near);
+    let direct = [Hop::Link(LinkName::new("vxlan-v6.calico").unwrap())];
+    assert_eq!(hops(&network, "fd00:10:1::d/128"), direct);
     let far = via("fd00:10:1::d", "vxlan-v6.calico", true);
     assert_eq!(hops(&network, "fd00:10:1:2::/122"), far);
 }

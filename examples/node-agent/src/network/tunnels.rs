@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use ocicat_dataplane::state::{Fdb, Hop, Link, LinkKind, Neighbour};
-use ocicat_dataplane::{mtu, names};
+use ocicat_dataplane::{Prefix, mtu, names};
 
 use super::{Inputs, Network, NodeView, Tunnels, onlink};
 
@@ -73,6 +73,11 @@ impl Network {
                 address: vtep,
             };
             self.neighbours.insert(neighbour, mac);
+            if !ipv4 {
+                // The kernel takes a gateway for a neighbour only where no other route of IPv6 covers it, and a block that
+                // went straight until now does.
+                self.add(Prefix::host(vtep), Hop::Link(name.clone()));
+            }
             let link = name.clone();
             self.fdb.insert(Fdb { link, mac }, underlay.ip());
         }
