@@ -1,6 +1,6 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::netns::{EnterError, is_own, within};
+use super::netns::{EnterError, beside, is_own, within};
 use crate::netlink::link::KernelLink;
 use crate::netlink::{Batch, Socket, link};
 use crate::state::LinkName;
@@ -15,7 +15,7 @@ mod pair;
 /// The node's kernel, in the network namespace of the calling thread.
 ///
 /// The other end of each link is made straight in the container's namespace, which is entered on a thread of its own
-/// for the settings there. A process that has no `CAP_NET_ADMIN` is told so by the first call.
+/// for the settings there and for a socket. A process that has no `CAP_NET_ADMIN` is told so by the first call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinuxAttach {
     _private: (),
@@ -37,9 +37,15 @@ impl Attach for LinuxAttach {
         let namespace = attachment.namespace.as_fd();
         refuse_own(namespace)?;
         let mut socket = open()?;
-        let pair = pair::ensure(&mut socket, attachment)?;
-        let wired = host::configure(&mut socket, attachment, &pair).and_then(|()| {
-            let mac = within(namespace, || container::configure(attachment, &pair))?;
+        let inside = || container::enter(attachment);
+        let (inside, pair) = beside(namespace, inside, || {
+            let pair = pair::ensure(&mut socket, attachment)?;
+            let configured = host::configure(&mut socket, attachment, &pair);
+            Ok::<_, AttachError>((pair, configured))
+        });
+        let (pair, configured) = pair?;
+        let wired = configured.and(inside).and_then(|mut inside| {
+            let mac = container::configure(&mut inside, attachment, &pair)?;
             host::await_active(&mut socket, &attachment.host_link)?;
             Ok(mac)
         });

@@ -8,7 +8,7 @@ use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::rule::RuleMessage;
 
 use super::routes::names;
-use super::view::View;
+use super::view::{View, remembered};
 use crate::State;
 use crate::netlink::route::{Hops, KernelRoute};
 use crate::netlink::{Notice, Object, address, link, rule};
@@ -69,7 +69,7 @@ impl Interest<'_> {
         if u8::from(message.header.interface_family) != 0 {
             return Effect::None;
         }
-        let Some(now) = link::parse(message) else {
+        let Some(now) = link::parse(message).map(remembered) else {
             return Effect::None;
         };
         let (index, up, name) = (now.index, now.up, now.name.clone());

@@ -26,6 +26,15 @@ pub(crate) fn within<T: Send, E: From<EnterError> + Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, E> + Send,
 ) -> Result<T, E> {
+    beside(namespace, work, || ()).0
+}
+
+/// As [`within`], while the calling thread does something else.
+pub(crate) fn beside<T: Send, E: From<EnterError> + Send, R>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, E> + Send,
+    meanwhile: impl FnOnce() -> R,
+) -> (Result<T, E>, R) {
     let entered = move || {
         setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
             nix::Error::EINVAL => EnterError::NoNamespace,
@@ -37,10 +46,15 @@ pub(crate) fn within<T: Send, E: From<EnterError> + Send>(
         let thread = std::thread::Builder::new()
             .name("netns".to_owned())
             .spawn_scoped(scope, entered)
-            .map_err(|error| EnterError::NoThread(error.into()))?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .map_err(|error| EnterError::NoThread(error.into()));
+        let other = meanwhile();
+        let result = match thread {
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(error.into()),
+        };
+        (result, other)
     })
 }
 

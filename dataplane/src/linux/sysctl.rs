@@ -1,5 +1,6 @@
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
 
 use crate::KernelError;
 
@@ -16,24 +17,30 @@ pub(crate) fn set(name: &str, value: &str) -> Result<bool, SysctlError> {
     if get(name)?.as_deref() == Some(value) {
         return Ok(false);
     }
-    let path = path(name);
-    std::fs::write(&path, value).map_err(|error| failed(name, error))?;
+    write(name, value)?;
     Ok(true)
+}
+
+/// As [`set`], without looking first.
+pub(crate) fn write(name: &str, value: &str) -> Result<(), SysctlError> {
+    std::fs::write(path(name), value).map_err(|error| failed(name, error))
 }
 
 /// The value of a setting; `None` where the kernel has no such setting.
 pub(crate) fn get(name: &str) -> Result<Option<String>, SysctlError> {
-    match std::fs::read_to_string(path(name)) {
+    match read(&path(name)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(name, error)),
     }
 }
 
-/// Whether the kernel has IPv6 at all.
-#[cfg(feature = "attach")]
-pub(crate) fn has_ipv6() -> bool {
-    path("ipv6").is_dir()
+/// The kernel hands a value over at once, without saying beforehand how long it is.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = vec![0; 4096];
+    let length = File::open(path)?.read(&mut text)?;
+    text.truncate(length);
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn path(name: &str) -> PathBuf {

@@ -171,6 +171,7 @@ impl View {
 
     /// Notes a link as it is now; what it was before.
     pub(super) fn put_link(&mut self, link: KernelLink) -> Option<KernelLink> {
+        let link = remembered(link);
         let (index, name) = (link.index, link.name.clone());
         let before = self.links.insert(index, link);
         if let Some(before) = &before
@@ -201,4 +202,10 @@ impl View {
         self.routes.retain(|_, route| !route.uses(index));
         before - self.routes.len()
     }
+}
+
+/// A link without what changes without a word.
+pub(super) fn remembered(mut link: KernelLink) -> KernelLink {
+    link.inet6 = None;
+    link
 }

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecUnspec, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::state::{LinkName, MacAddr};
@@ -29,6 +29,19 @@ pub(crate) struct KernelLink {
     /// The index of the bridge that it is a port of.
     pub(crate) bridge: Option<u32>,
     pub(crate) vxlan: Option<Vxlan>,
+    /// The settings of IPv6; `None` where the link has none of it.
+    pub(crate) inet6: Option<Inet6>,
+}
+
+/// IPv6's settings of a link, as below `/proc/sys/net/ipv6/conf`, by their names there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inet6 {
+    pub(crate) disable_ipv6: i32,
+    pub(crate) accept_dad: i32,
+    pub(crate) accept_ra: i32,
+    pub(crate) accept_redirects: i32,
+    pub(crate) proxy_ndp: i32,
+    pub(crate) forwarding: i32,
 }
 
 /// The settings of a VXLAN device that cannot be changed while it lives.
@@ -49,7 +62,7 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
     let mut name = None;
     let (mut kind, mut vxlan, mut mtu) = (String::new(), None, 0);
     let (mut mac, mut alias, mut peer) = (None, None, None);
-    let (mut peer_namespace, mut bridge) = (None, None);
+    let (mut peer_namespace, mut bridge, mut inet6) = (None, None, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = LinkName::new(text.as_str()).ok(),
@@ -61,6 +74,7 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
             LinkAttribute::Link(index) => peer = Some(*index),
             LinkAttribute::LinkNetNsId(number) => peer_namespace = Some(*number),
             LinkAttribute::Controller(index) => bridge = Some(*index),
+            LinkAttribute::AfSpecUnspec(families) => inet6 = families.iter().find_map(inet6_of),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {
@@ -88,6 +102,24 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<KernelLink> {
         peer_namespace,
         bridge,
         vxlan,
+        inet6,
+    })
+}
+
+fn inet6_of(family: &AfSpecUnspec) -> Option<Inet6> {
+    let AfSpecUnspec::Inet6(all) = family else {
+        return None;
+    };
+    all.iter().find_map(|one| match one {
+        AfSpecInet6::DevConf(conf) => Some(Inet6 {
+            disable_ipv6: conf.disable_ipv6,
+            accept_dad: conf.accept_dad,
+            accept_ra: conf.accept_ra,
+            accept_redirects: conf.accept_redirects,
+            proxy_ndp: conf.proxy_ndp,
+            forwarding: conf.forwarding,
+        }),
+        _ => None,
     })
 }
 

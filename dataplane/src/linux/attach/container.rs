@@ -1,12 +1,14 @@
 //! The container's side: everything here runs on a thread in the container's network namespace.
 
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 
 use super::pair::Pair;
 use super::{difference, lookup, open, run_all};
+use crate::linux::netns::within;
 use crate::linux::sysctl;
 use crate::netlink::link::{KernelLink, Settings};
 use crate::netlink::neighbour::KernelNeighbour;
@@ -23,10 +25,30 @@ pub(super) fn end_of(attachment: &Attachment) -> Result<Option<KernelLink>, Atta
     lookup(&mut open()?, &attachment.container_link)
 }
 
+/// What can be done in the container's namespace before its end is there: a socket, which then works from anywhere, and
+/// the settings that are of no link.
+pub(super) fn enter(attachment: &Attachment) -> Result<Socket, AttachError> {
+    for (name, value) in wanted_settings(attachment) {
+        sysctl::set(&name, value)?;
+    }
+    open()
+}
+
 /// Brings the container's side to what is asked for; its hardware address.
-pub(super) fn configure(attachment: &Attachment, pair: &Pair) -> Result<MacAddr, AttachError> {
-    settings(attachment)?;
-    let mut socket = open()?;
+pub(super) fn configure(
+    socket: &mut Socket,
+    attachment: &Attachment,
+    pair: &Pair,
+) -> Result<MacAddr, AttachError> {
+    if attachment.has_family(false) {
+        // Before it is up, so that its link-local address is not looked for elsewhere first.
+        within::<_, AttachError>(attachment.namespace.as_fd(), || {
+            for (name, value) in wanted_link_settings(attachment) {
+                sysctl::set(&name, value)?;
+            }
+            Ok(())
+        })?;
+    }
     let mut batch = Batch::new();
     let differs = |mac: &MacAddr| pair.end.as_ref().is_some_and(|end| end.mac != Some(*mac));
     let up = Settings {
@@ -62,13 +84,13 @@ pub(super) fn configure(attachment: &Attachment, pair: &Pair) -> Result<MacAddr,
             gateway(&mut batch, attachment, pair.inner, v4);
         }
     }
-    run_all(&mut socket, &mut batch)?;
+    run_all(socket, &mut batch)?;
     let known = attachment
         .mac
         .or_else(|| pair.end.as_ref().and_then(|end| end.mac));
     match known {
         Some(mac) => Ok(mac),
-        None => mac_of(&mut socket, pair.inner),
+        None => mac_of(socket, pair.inner),
     }
 }
 
@@ -138,30 +160,31 @@ fn routes(attachment: &Attachment, end: u32, v4: bool) -> (IpAddr, [(RouteKey, K
     (address, [on_link, (key(everything), by(Some(address)))])
 }
 
-/// The settings of the container's side that are no netlink.
-fn settings(attachment: &Attachment) -> Result<(), AttachError> {
-    for (name, value) in wanted_settings(attachment) {
-        sysctl::set(&name, value)?;
-    }
-    Ok(())
-}
-
+/// The settings of the container's namespace that are of no link.
 fn wanted_settings(attachment: &Attachment) -> Vec<(String, &'static str)> {
     let forward = if attachment.ip_forward { "1" } else { "0" };
     let mut wanted = vec![("ipv4/ip_forward".to_owned(), forward)];
     if attachment.has_family(false) {
-        let link = &attachment.container_link;
         wanted.extend([
             // Runtimes turn IPv6 off in namespaces that they do not know to be for it.
             ("ipv6/conf/all/disable_ipv6".to_owned(), "0"),
             ("ipv6/conf/lo/disable_ipv6".to_owned(), "0"),
-            (format!("ipv6/conf/{link}/disable_ipv6"), "0"),
-            (format!("ipv6/conf/{link}/accept_dad"), "0"),
-            (format!("ipv6/conf/{link}/accept_ra"), "0"),
             ("ipv6/conf/all/forwarding".to_owned(), forward),
         ]);
     }
     wanted
+}
+
+/// The settings of the container's end.
+fn wanted_link_settings(attachment: &Attachment) -> Vec<(String, &'static str)> {
+    if !attachment.has_family(false) {
+        return Vec::new();
+    }
+    let link = &attachment.container_link;
+    let setting = |name: &str| (format!("ipv6/conf/{link}/{name}"), "0");
+    ["disable_ipv6", "accept_dad", "accept_ra"]
+        .map(setting)
+        .to_vec()
 }
 
 /// What is not as [`configure`] would make it.
@@ -199,7 +222,8 @@ pub(super) fn compare(
         let is = end.mac.map_or_else(String::new, |mac| mac.to_string());
         expect(format!("hardware address of {name}"), mac.to_string(), is);
     }
-    for (setting, value) in wanted_settings(attachment) {
+    let settings = wanted_settings(attachment).into_iter();
+    for (setting, value) in settings.chain(wanted_link_settings(attachment)) {
         expect(
             setting.clone(),
             value.into(),

@@ -8,7 +8,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use super::pair::Pair;
 use super::{difference, run, run_all};
 use crate::linux::sysctl;
-use crate::netlink::link::{KernelLink, Settings};
+use crate::netlink::link::{Inet6, KernelLink, Settings};
 use crate::netlink::route::{Hops, KernelHop, KernelRoute};
 use crate::netlink::{Batch, Socket, link, neighbour, route};
 use crate::state::{LinkName, RouteKey};
@@ -22,8 +22,11 @@ pub(super) fn configure(
 ) -> Result<(), AttachError> {
     let found = &pair.host;
     // Before the other end is up: from then on IPv6 looks for duplicates of the link-local address.
-    for (name, value) in wanted_settings_v6(&attachment.host_link) {
-        sysctl::set(&name, value)?;
+    for (name, is, value) in found.inet6.iter().flat_map(wanted_v6) {
+        if is != value {
+            let path = format!("ipv6/conf/{}/{name}", attachment.host_link);
+            sysctl::write(&path, &value.to_string())?;
+        }
     }
     let settings = Settings {
         alias: Some(&attachment.alias),
@@ -74,30 +77,27 @@ pub(super) fn await_active(socket: &mut Socket, name: &LinkName) -> Result<(), A
 }
 
 /// The settings of the node's end. Not `route_localnet`: it opens the node's loopback to pods (CVE-2020-8558).
-fn wanted_settings(link: &LinkName) -> Vec<(String, String)> {
+fn wanted_settings(link: &KernelLink) -> Vec<(String, String)> {
+    let name = &link.name;
     let v4 = SETTINGS_V4
         .into_iter()
-        .map(|(_, name, value)| (format!("ipv4/conf/{link}/{name}"), value.to_string()));
-    let delay = (format!("ipv4/neigh/{link}/proxy_delay"), "0".to_owned());
-    let v6 = wanted_settings_v6(link)
-        .into_iter()
-        .map(|(name, value)| (name, value.to_owned()));
+        .map(|(_, setting, value)| (format!("ipv4/conf/{name}/{setting}"), value.to_string()));
+    let delay = (format!("ipv4/neigh/{name}/proxy_delay"), "0".to_owned());
+    let v6 = link.inet6.iter().flat_map(wanted_v6);
+    let v6 =
+        v6.map(|(setting, _, value)| (format!("ipv6/conf/{name}/{setting}"), value.to_string()));
     v4.chain([delay]).chain(v6).collect()
 }
 
-/// Those of IPv6, for which netlink has no message.
-fn wanted_settings_v6(link: &LinkName) -> Vec<(String, &'static str)> {
-    if !sysctl::has_ipv6() {
-        return Vec::new();
-    }
-    let setting = |name: &str, value| (format!("ipv6/conf/{link}/{name}"), value);
-    vec![
-        setting("disable_ipv6", "0"),
-        setting("accept_dad", "0"),
-        setting("accept_ra", "0"),
-        setting("accept_redirects", "0"),
-        setting("proxy_ndp", "1"),
-        setting("forwarding", "1"),
+/// Those of IPv6, which netlink tells and does not take: name, how it is, how it should be.
+const fn wanted_v6(is: &Inet6) -> [(&'static str, i32, i32); 6] {
+    [
+        ("disable_ipv6", is.disable_ipv6, 0),
+        ("accept_dad", is.accept_dad, 0),
+        ("accept_ra", is.accept_ra, 0),
+        ("accept_redirects", is.accept_redirects, 0),
+        ("proxy_ndp", is.proxy_ndp, 1),
+        ("forwarding", is.forwarding, 1),
     ]
 }
 
@@ -211,7 +211,7 @@ pub(super) fn compare(
         names::HOST_MAC.to_string(),
         mac,
     );
-    for (setting, value) in wanted_settings(name) {
+    for (setting, value) in wanted_settings(found) {
         expect(
             setting.clone(),
             value,
