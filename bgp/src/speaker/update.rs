@@ -69,6 +69,7 @@ impl Speaker {
             || !same_filter(old.import.as_ref(), new.import.as_ref());
         let negotiated = slot.session.negotiated().cloned();
         let local = slot.intake.local;
+        let interface = slot.config.interface.clone();
         if let Some(negotiated) = negotiated {
             if import && negotiated.route_refresh {
                 slot.session.ask_refresh();
@@ -77,6 +78,7 @@ impl Speaker {
                 self.regroup(peer, &negotiated, local);
             }
         }
+        self.rib.context.sources[peer.index()].interface = interface;
         self.settle(peer, now);
         Ok(peer)
     }
