@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ocicat_dataplane::state::{EndpointToHost, Protocol};
+use ocicat_dataplane::state::{EndpointToHost, FailsafePort, Protocol};
 use ocicat_datastore::Key;
 use ocicat_datastore::model::{
     EndpointSlice, GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, NetworkPolicy, NetworkSet,
@@ -110,6 +110,8 @@ pub struct Model {
     /// By node and interface.
     interfaces: BTreeMap<(String, String), BTreeSet<IpAddr>>,
     endpoint_to_host: EndpointToHost,
+    /// What host endpoints leave open, inbound and outbound.
+    failsafe: [Vec<FailsafePort>; 2],
 }
 
 impl Model {
@@ -123,6 +125,12 @@ impl Model {
     /// Felix.
     pub const fn set_endpoint_to_host(&mut self, action: EndpointToHost) {
         self.endpoint_to_host = action;
+    }
+
+    /// The ports that policy of host endpoints never closes, to the node and from it, as in the dataplane's
+    /// [`HostRules`](ocicat_dataplane::state::HostRules); none at first.
+    pub fn set_failsafe(&mut self, inbound: Vec<FailsafePort>, outbound: Vec<FailsafePort>) {
+        self.failsafe = [inbound, outbound];
     }
 
     /// Says which addresses an interface of a node has; none when it is gone. Host endpoints that name no interface are
@@ -159,7 +167,7 @@ impl Model {
     /// of its node for what it forwards, the policy of the other node for what it forwards, the ingress policy of the
     /// pod that gets it. Where a node is an end, its host endpoint is asked. Who is none of these is not asked.
     ///
-    /// The ports that host endpoints never close (failsafe) are not known here.
+    /// The ports that host endpoints never close ([`set_failsafe`](Self::set_failsafe)) are open whatever these say.
     #[must_use]
     pub fn evaluate(&self, flow: &Flow) -> Trace {
         let mut trace = Trace::new(flow);
@@ -230,6 +238,9 @@ impl Model {
             }
             Ask::Host(node, ingress, forwards) => {
                 let (key, endpoint) = self.host_endpoint(node, flow)?;
+                if !forwards && self.is_failsafe(*ingress, flow) {
+                    return Some(Decision::without_policy("the port is a failsafe"));
+                }
                 let subject = Subject {
                     labels: self.labels_of_host(endpoint),
                     profiles: &endpoint.spec.profiles,
@@ -240,6 +251,20 @@ impl Model {
                 Some(self.decide(key, &subject, flow))
             }
         }
+    }
+
+    fn is_failsafe(&self, ingress: bool, flow: &Flow) -> bool {
+        let [inbound, outbound] = &self.failsafe;
+        let (ports, other) = if ingress {
+            (inbound, flow.source)
+        } else {
+            (outbound, flow.destination)
+        };
+        ports.iter().any(|safe| {
+            safe.protocol == flow.protocol
+                && safe.port == flow.destination_port
+                && safe.net.is_none_or(|net| net.contains(other))
+        })
     }
 
     fn to_own_node(&self) -> Decision {

@@ -14,15 +14,10 @@ use crate::{lab, stage};
 
 /// The tests that run there: the crate's test programs, and the arguments of each.
 ///
-/// Left out there: other people's firewalls, whose programs are not in the machine; the count of lost packets, of which
-/// the emulated machine lost 5 of 22,790 in one run of two; and random policies, of whose packets one did not arrive in
-/// one run of three. Both to be understood.
+/// Left out there: other people's firewalls, since `iptables`, which the remedies name, is not in the machine.
 const TESTS: [(&str, &str); 2] = [
     ("net", "--include-ignored --test-threads=1"),
-    (
-        "nft",
-        "--test-threads=1 --skip loss:: --skip obstacles:: --skip random::",
-    ),
+    ("nft", "--test-threads=1 --skip obstacles::"),
 ];
 
 /// Programs that the tests run.
@@ -48,6 +43,15 @@ const MODULES: [&str; 5] = [
 
 /// Runs the tests in the machine; what they print is printed.
 pub(crate) fn run() -> Result<(), String> {
+    machine(&TESTS)
+}
+
+/// Runs the lab's scenario alone.
+pub(crate) fn run_lab() -> Result<(), String> {
+    machine(&[])
+}
+
+fn machine(tests: &[(&str, &str)]) -> Result<(), String> {
     if !cfg!(target_arch = "x86_64") {
         return Err("the machine is an x86_64; there is none for this architecture yet".into());
     }
@@ -57,7 +61,7 @@ pub(crate) fn run() -> Result<(), String> {
     let _ = fs::remove_dir_all(&folder);
     let version = modules(&kernel, &folder)?;
     let mut script = String::from("cd /tmp; status=0; uname -r\n");
-    for (name, arguments) in TESTS {
+    for (name, arguments) in tests {
         let program = build(name)?;
         install(&program, &format!("tests-{name}"), &folder)?;
         script.push_str(&format!("tests-{name} {arguments} || status=1\n"));
@@ -214,7 +218,7 @@ fn install(program: &Path, name: &str, root: &Path) -> Result<(), String> {
 
 /// The first program and the script that it runs.
 fn base(root: &Path, script: &str) -> Result<(), String> {
-    for folder in ["dev", "proc", "sys", "run", "tmp", "etc", "sbin"] {
+    for folder in ["dev", "proc", "sys", "run", "tmp", "etc", "sbin", "var/lib"] {
         let folder = root.join(folder);
         fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
     }
@@ -259,10 +263,16 @@ fn pack(root: &Path) -> Result<PathBuf, String> {
 
 fn boot(kernel: &Path, archive: &Path) -> Result<(), String> {
     let mut qemu = Command::new("timeout");
+    // On a busy machine the emulated timer is too late for the kernel's own check of it.
     // Emulated in any case: a KVM inside another machine cannot be relied on.
     qemu.args(["600", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"])
         .args(["-smp", "2", "-m", "1536", "-nographic", "-no-reboot"])
-        .args(["-nic", "none", "-append", "console=ttyS0 panic=-1 quiet"])
+        .args([
+            "-nic",
+            "none",
+            "-append",
+            "console=ttyS0 panic=-1 quiet no_timer_check",
+        ])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
