@@ -71,6 +71,11 @@ impl Floor {
         &self.attachment
     }
 
+    /// The index of the node's end, once attached.
+    pub(crate) const fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Sends everything and reads the answers; how long it took.
     pub(crate) fn attach(&mut self) -> Duration {
         let started = Instant::now();
@@ -145,7 +150,7 @@ fn create(attachment: &Attachment) -> Message {
     (RouteNetlinkMessage::NewLink(here), NEW)
 }
 
-fn look(name: &str) -> RouteNetlinkMessage {
+pub(crate) fn look(name: &str) -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
@@ -262,12 +267,12 @@ fn route(
     (RouteNetlinkMessage::NewRoute(message), flags)
 }
 
-fn datagram(messages: Vec<Message>) -> Vec<u8> {
+pub(crate) fn datagram(messages: Vec<Message>) -> Vec<u8> {
     datagram_of(messages, true)
 }
 
 /// Only the last is acknowledged, and only where it is a change.
-fn datagram_of(messages: Vec<Message>, change: bool) -> Vec<u8> {
+pub(crate) fn datagram_of(messages: Vec<Message>, change: bool) -> Vec<u8> {
     let (mut bytes, last) = (Vec::new(), messages.len() - 1);
     for (at, (message, flags)) in messages.into_iter().enumerate() {
         let mut header = NetlinkHeader::default();
@@ -283,7 +288,7 @@ fn datagram_of(messages: Vec<Message>, change: bool) -> Vec<u8> {
     bytes
 }
 
-fn socket() -> Socket {
+pub(crate) fn socket() -> Socket {
     let mut socket = Socket::new(NETLINK_ROUTE).expect("netlink");
     socket.bind_auto().expect("netlink");
     socket.set_cap_ack(true).expect("netlink");
@@ -291,7 +296,7 @@ fn socket() -> Socket {
     socket
 }
 
-fn send(socket: &Socket, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn send(socket: &Socket, bytes: &[u8]) -> Vec<u8> {
     socket.send(bytes, 0).expect("netlink");
     let mut answer = Vec::with_capacity(32 * 1024);
     socket.recv(&mut answer, 0).expect("netlink");
@@ -303,8 +308,13 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The answer is an acknowledgement of success.
-fn done(answer: &[u8]) {
+pub(crate) fn done(answer: &[u8]) {
     assert_eq!((answer[4], word(answer, 16)), (2, 0), "the kernel refused");
+}
+
+/// The number of the kernel's refusal, if it refused.
+pub(crate) fn error(answer: &[u8]) -> Option<u32> {
+    (answer[4] == 2).then(|| word(answer, 16))
 }
 
 /// `IFLA_LINK` of a link.
