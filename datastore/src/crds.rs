@@ -13,8 +13,11 @@ use serde_json::{Value, json};
 use crate::group::ApiGroup;
 use crate::model::{self, Kind};
 
+/// A kind and what makes its schema.
+type Schemed = (Kind, fn() -> Value);
+
 /// The kinds that are stored as custom resources, each with its schema.
-const KINDS: &[(Kind, fn() -> Value)] = &[
+const KINDS: &[Schemed] = &[
     (Kind::BgpConfiguration, schema::<model::BgpConfiguration>),
     (Kind::BgpFilter, schema::<model::BgpFilter>),
     (Kind::BgpPeer, schema::<model::BgpPeer>),

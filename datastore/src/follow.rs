@@ -119,7 +119,10 @@ impl Driver {
                     Err(error) => self.failed(error),
                 },
                 Doing::Opening(answer) => match std::task::ready!(answer.as_mut().poll(context)) {
-                    Ok(watch) => self.doing = Doing::Watching(watch),
+                    Ok(watch) => {
+                        self.doing = Doing::Watching(watch);
+                        self.reflector.watching();
+                    }
                     Err(error) => self.failed(error),
                 },
                 Doing::Watching(watch) => {

@@ -33,14 +33,16 @@ pub enum Event {
         /// The revision.
         revision: Revision,
     },
-    /// Nothing else of this kind happened up to this revision.
+    /// Nothing else of this kind happened up to this revision. Comes now and then, and when a watch goes on after an
+    /// interruption.
     Progress {
         /// The kind.
         kind: Kind,
         /// The revision.
         revision: Revision,
     },
-    /// News of this kind are interrupted; what was told may be old from now on, until the next `InSync` or `Put`.
+    /// News of this kind are interrupted; what was told may be old from now on, until the next
+    /// `InSync`, `Progress` or `Put`.
     Disconnected {
         /// The kind.
         kind: Kind,
@@ -56,7 +58,7 @@ pub enum Step {
     /// List the scope, then call [`Reflector::listed`] or [`Reflector::failed`].
     List,
     /// Watch the scope from this revision, and call [`Reflector::changed`] for each change and [`Reflector::failed`] for an
-    /// error or the end.
+    /// error or the end; [`Reflector::watching`] when it has begun.
     Watch(Revision),
     /// Wait so long, then call [`Reflector::waited`].
     Wait(Duration),
@@ -80,6 +82,8 @@ pub struct Reflector {
     known: HashMap<Key, Revision>,
     revision: Revision,
     listed: bool,
+    /// An interruption was told, and not yet that it is over.
+    interrupted: bool,
     /// Failed listings since the last that succeeded.
     list_failures: u32,
     /// Failed watches since the last change.
@@ -97,6 +101,7 @@ impl Reflector {
             known: HashMap::new(),
             revision: Revision::NONE,
             listed: false,
+            interrupted: false,
             list_failures: 0,
             watch_failures: 0,
             state: State::List,
@@ -149,8 +154,17 @@ impl Reflector {
         self.events.push_back(Event::InSync { kind, revision });
         self.revision = revision;
         self.listed = true;
+        self.interrupted = false;
         self.list_failures = 0;
         self.state = State::Watch;
+    }
+
+    /// The watch has begun. Without this call, an interruption is over when something changes.
+    pub fn watching(&mut self) {
+        if std::mem::take(&mut self.interrupted) {
+            let (kind, revision) = (self.scope.kind, self.revision);
+            self.events.push_back(Event::Progress { kind, revision });
+        }
     }
 
     /// The watch has something new.
@@ -187,6 +201,7 @@ impl Reflector {
             _ => (false, false),
         };
         self.events.push_back(Event::Disconnected { kind, error });
+        self.interrupted = true;
         if unknown {
             // A store without the kind has no objects of it.
             self.listed(Listing::default());

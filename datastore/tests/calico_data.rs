@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use ocicat_datastore::model::*;
-use ocicat_datastore::{Object, Resource, validate};
+use ocicat_datastore::testing::kubernetes::ApiServer;
+use ocicat_datastore::{ApiGroup, Backend, Object, Op, Resource, crds, validate};
 use serde_json::{Map, Value, json};
 
 fn folder(name: &str) -> PathBuf {
@@ -171,5 +172,120 @@ fn types_have_every_field_of_the_definitions() {
         let mut losses = Vec::new();
         missing("", &object.value, Some(&round), &mut losses);
         assert!(losses.is_empty(), "{file}: {losses:#?}");
+    }
+}
+
+/// Collects where our schema refuses what Calico's accepts.
+fn narrower(path: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
+    if ours["x-kubernetes-preserve-unknown-fields"] == true && ours["properties"].is_null() {
+        return;
+    }
+    let types = (theirs["type"].as_str(), ours["type"].as_str());
+    let either = ours["x-kubernetes-int-or-string"] == true;
+    match types {
+        (Some("string" | "integer") | None, None) if either => {}
+        (theirs, ours) if theirs == ours => {}
+        types => found.push(format!("{path}: type {types:?}")),
+    }
+    if let Some(ours) = ours["enum"].as_array() {
+        let theirs = theirs["enum"].as_array().into_iter().flatten();
+        let missing: Vec<&Value> = theirs
+            .clone()
+            .filter(|value| !ours.contains(value))
+            .collect();
+        if !missing.is_empty() || theirs.count() == 0 {
+            found.push(format!("{path}: enum {ours:?} without {missing:?}"));
+        }
+    }
+    if theirs["nullable"] == true && ours["nullable"] != true {
+        found.push(format!("{path}: null"));
+    }
+    for word in [
+        "required",
+        "minimum",
+        "maximum",
+        "pattern",
+        "maxLength",
+        "maxItems",
+        "x-kubernetes-validations",
+    ] {
+        if !ours[word].is_null() {
+            found.push(format!("{path}: {word}"));
+        }
+    }
+    for (name, theirs) in theirs["properties"].as_object().into_iter().flatten() {
+        // Written by their tools' own hand, and the same everywhere.
+        if path.is_empty() && matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+            continue;
+        }
+        let path = format!("{path}.{name}");
+        match ours["properties"].get(name) {
+            Some(ours) => narrower(&path, theirs, ours, found),
+            None if ours["x-kubernetes-preserve-unknown-fields"] == true => {}
+            None => found.push(format!("{path}: is dropped")),
+        }
+    }
+    for word in ["items", "additionalProperties"] {
+        if theirs[word].is_object() {
+            narrower(&format!("{path}.{word}"), &theirs[word], &ours[word], found);
+        }
+    }
+}
+
+/// What Calico's definitions accept, ours accept, in both groups.
+#[test]
+#[ignore = "reads OCICAT_CALICO_DATA"]
+fn our_definitions_accept_what_calicos_do() {
+    for group in [ApiGroup::v1(), ApiGroup::v3()] {
+        let ours = crds::definitions(&group);
+        for (file, theirs) in documents("crd") {
+            let kind = &theirs["spec"]["names"]["kind"];
+            let wanted = match kind.as_str() {
+                Some("IPAMConfig") if group == ApiGroup::v3() => json!("IPAMConfiguration"),
+                _ => kind.clone(),
+            };
+            let ours = ours
+                .iter()
+                .find(|ours| ours["spec"]["names"]["kind"] == wanted);
+            let ours = ours.unwrap_or_else(|| panic!("no definition of {wanted}"));
+            assert_eq!(ours["spec"]["scope"], theirs["spec"]["scope"], "{file}");
+            let (own, other) = (&ours["spec"]["versions"][0], &theirs["spec"]["versions"][0]);
+            assert_eq!(own["subresources"], other["subresources"], "{file}");
+            let schema = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
+            let mut found = Vec::new();
+            narrower("", &schema(other), &schema(own), &mut found);
+            // A text in Calico's older definition alone.
+            found.retain(|place| {
+                !(kind == "BlockAffinity"
+                    && group == ApiGroup::v3()
+                    && place.starts_with(".spec.deleted"))
+            });
+            assert!(found.is_empty(), "{group} {file}: {found:#?}");
+        }
+    }
+}
+
+/// What people apply is stored as it was written.
+#[tokio::test]
+#[ignore = "reads OCICAT_CALICO_DATA"]
+async fn manifests_apply_and_lose_nothing() {
+    for group in [ApiGroup::v1(), ApiGroup::v3()] {
+        let store = ApiServer::with_calico(&group).store();
+        for (file, value) in documents("manifests") {
+            let object =
+                Object::from_value(value).unwrap_or_else(|error| panic!("{file}: {error}"));
+            if object.kind.is_kubernetes()
+                || object.kind == Kind::Node
+                || object.kind.is_namespaced()
+            {
+                continue;
+            }
+            let wanted = object.value.clone();
+            let stored = store.write(vec![Op::Put(object)]).await.remove(0);
+            let stored = stored.unwrap_or_else(|error| panic!("{group} {file}: {error}"));
+            let mut losses = Vec::new();
+            missing("", &wanted, Some(&stored.value), &mut losses);
+            assert!(losses.is_empty(), "{group} {file}: {losses:?}");
+        }
     }
 }

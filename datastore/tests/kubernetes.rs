@@ -4,3 +4,11 @@
 mod double;
 #[path = "kubernetes/kit.rs"]
 mod kit;
+#[path = "kubernetes/natives.rs"]
+mod natives;
+#[path = "kubernetes/raw.rs"]
+mod raw;
+#[path = "kubernetes/same.rs"]
+mod same;
+#[path = "kubernetes/store.rs"]
+mod store;

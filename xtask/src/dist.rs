@@ -36,7 +36,7 @@ const MANIFESTS: &[(&str, &[&str])] = &[
     (
         "ocicat-kubernetes.yaml",
         &[
-            "crds",
+            "crds/projectcalico.org.yaml",
             "kubernetes/rbac.yaml",
             "kubernetes/config.yaml",
             "kubernetes/daemonset.yaml",

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod api;
 mod bench;
 mod costs;
+mod crds;
 mod dist;
 mod documents;
 mod lab;
@@ -22,10 +23,11 @@ usage: cargo xtask COMMAND
   test [--quick]    everything that has to hold: format, clippy, features, docs, tests, lab, packages
                     --quick: format, clippy and the tests only
   bench [NAME..]    what things cost: policy, ipam, dataplane; bgp [--help]; all of them without a name
-  vm                the kernel tests again on Debian's kernel under qemu, where there is IP in IP
+  vm [lab]          the kernel tests and the lab's IP in IP on Debian's kernel under qemu; lab: that alone
   package           package every crate and build a program against each archive, outside the workspace
   dist              static programs, the image, the manifests and their checksums, in target/dist
   costs [--write]   what each crate costs who adds it; --write measures builds, too, and updates README.md
+  crds [--check]    write examples/deploy/crds, the definitions for the Kubernetes API; --check compares
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
   system [--tests]  install the system packages that building and the lab (or the tests) need
 ";
@@ -41,10 +43,13 @@ fn main() -> ExitCode {
         ("test", ["--quick"]) => tests::run(true),
         ("bench", names) => bench::run(names),
         ("vm", []) => vm::run(),
+        ("vm", ["lab"]) => vm::run_lab(),
         ("package", []) => package::run(),
         ("dist", []) => dist::dist(),
         ("costs", []) => costs::run_costs(false),
         ("costs", ["--write"]) => costs::run_costs(true),
+        ("crds", []) => crds::run(false),
+        ("crds", ["--check"]) => crds::run(true),
         ("api", []) => api::run(false),
         ("api", ["--bless"]) => api::run(true),
         ("system", []) => system::install(system::Purpose::Lab),

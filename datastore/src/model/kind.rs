@@ -82,6 +82,8 @@ pub enum Kind {
     Lease,
     /// [`Secret`](crate::model::Secret), `Secret` of `v1`. Read by its name; nobody lists secrets.
     Secret,
+    /// [`ConfigMap`](crate::model::ConfigMap), `ConfigMap` of `v1`. Read by its name.
+    ConfigMap,
 }
 
 /// What is fixed about a kind.
@@ -266,6 +268,7 @@ const FACTS: &[Facts] = &[
         true,
     ),
     facts(Kind::Secret, "Secret", "v1", "secrets", true),
+    facts(Kind::ConfigMap, "ConfigMap", "v1", "configmaps", true),
 ];
 
 impl Kind {
@@ -306,6 +309,7 @@ impl Kind {
         Self::KubeNode,
         Self::Lease,
         Self::Secret,
+        Self::ConfigMap,
     ];
 
     const fn facts(self) -> &'static Facts {

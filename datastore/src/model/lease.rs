@@ -1,4 +1,4 @@
-//! Leases and secrets of Kubernetes.
+//! Leases, secrets and plain settings of Kubernetes.
 
 use std::collections::BTreeMap;
 
@@ -77,6 +77,29 @@ impl std::fmt::Debug for Secret {
 
 impl Resource for Secret {
     const KIND: Kind = Kind::Secret;
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+}
+
+/// Plain settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigMap {
+    /// Name, labels and the rest of what every object carries.
+    pub metadata: Metadata,
+    /// The settings.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
+}
+
+impl Resource for ConfigMap {
+    const KIND: Kind = Kind::ConfigMap;
 
     fn metadata(&self) -> &Metadata {
         &self.metadata

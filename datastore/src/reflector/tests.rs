@@ -140,3 +140,27 @@ fn a_kind_that_the_store_does_not_have_is_empty() {
     reflector.waited();
     assert_eq!(reflector.step(), Step::List);
 }
+
+#[test]
+fn the_end_of_an_interruption_is_told_once() {
+    let mut reflector = Reflector::new(Scope::all(KIND));
+    reflector.listed(listing(&[("a", 1)], 5));
+    reflector.watching();
+    assert_eq!(drain(&mut reflector).len(), 2);
+    reflector.failed(unavailable(), 0.0);
+    reflector.waited();
+    assert_eq!(reflector.step(), Step::Watch(Revision(5)));
+    reflector.watching();
+    reflector.watching();
+    let expected = vec![
+        Event::Disconnected {
+            kind: KIND,
+            error: unavailable(),
+        },
+        Event::Progress {
+            kind: KIND,
+            revision: Revision(5),
+        },
+    ];
+    assert_eq!(drain(&mut reflector), expected);
+}

@@ -133,7 +133,6 @@ impl ApiServer {
     }
 
     /// What answers its requests.
-    #[must_use]
     pub fn router(&self) -> Router {
         let server = self.clone();
         Router::new().fallback(move |request: Request<Body>| {

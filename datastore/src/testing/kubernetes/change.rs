@@ -43,13 +43,22 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 /// Takes what is of another kind, name or namespace than the path says for a mistake.
 fn agree(route: &Route, value: &mut Value) -> Result<(), Refusal> {
     let resource = &route.resource;
-    let wanted = (resource.api_version(), resource.kind.as_str());
     let found = (value["apiVersion"].as_str(), value["kind"].as_str());
-    if found != (Some(wanted.0.as_str()), Some(wanted.1)) {
+    if let (Some(_), Some(kind)) = found
+        && kind != resource.kind
+    {
+        let why = format!("Invalid value: {kind:?}: must be {}", resource.kind);
+        let refusal = Refusal::invalid(route, text(value, "name"), &[("kind".to_owned(), why)]);
+        return Err(refusal.by_kind(kind));
+    }
+    if found.1.is_none() || found.0 != Some(resource.api_version().as_str()) {
         return Err(Refusal::bad(format!(
             "the object provided is unrecognized (must be of type {}): {found:?}",
             resource.kind
         )));
+    }
+    if !resource.namespaced {
+        metadata(value).remove("namespace");
     }
     let namespace = route.namespace.clone().unwrap_or_default();
     let says = text(value, "namespace");
@@ -103,15 +112,12 @@ pub(super) fn create(
     let resource = Arc::clone(&route.resource);
     agree(route, &mut value)?;
     if !text(&value, "resourceVersion").is_empty() {
-        return Err(Refusal::bad(
+        return Err(Refusal::internal(
             "resourceVersion should not be set on objects to be created",
         ));
     }
     if resource.namespaced {
-        let home = route
-            .namespace
-            .clone()
-            .ok_or_else(|| Refusal::bad("an empty namespace may not be set during creation"))?;
+        let home = route.namespace.clone().unwrap_or_default();
         let home_id = ("namespaces".to_owned(), String::new(), home.clone());
         if state.get(&home_id).is_none() {
             return Err(Refusal::no_namespace(&home));
@@ -189,13 +195,10 @@ pub(super) fn update(
             format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
         return Err(Refusal::conflict(route, &id.2, &why));
     }
-    if version.is_empty() && route.resource.custom {
+    if version.is_empty() && !route.resource.is_written_blindly() {
         let why = "Invalid value: 0: must be specified for an update".to_owned();
-        return Err(Refusal::invalid(
-            route,
-            &id.2,
-            &[("metadata.resourceVersion".to_owned(), why)],
-        ));
+        let causes = [("metadata.resourceVersion".to_owned(), why)];
+        return Err(Refusal::invalid(route, &id.2, &causes).by_kind(&route.resource.plural));
     }
     if !version.is_empty() && version != old.revision().to_string() {
         return Err(Refusal::modified(route, &id.2));
@@ -276,7 +279,9 @@ fn settle(
         > 0;
     if new["metadata"]["deletionTimestamp"].is_string() && finalizers == 0 && !waits {
         let gone = state.remove(id);
-        return gone.ok_or_else(|| Refusal::missing(route, &id.2));
+        let gone = gone.ok_or_else(|| Refusal::missing(route, &id.2))?;
+        new["metadata"]["resourceVersion"] = gone.revision().to_string().into();
+        return Ok(Stored::new(new));
     }
     define(state, &route.resource, &mut new);
     Ok(state.put(id.clone(), new))
@@ -304,6 +309,15 @@ pub(super) fn patch(
         .get(&id)
         .cloned()
         .ok_or_else(|| Refusal::missing(route, &id.2))?;
+    let own = text(&old.value, "uid");
+    if let Some(uid) = patch["metadata"]["uid"].as_str()
+        && uid != own
+    {
+        let why = format!("Invalid value: {uid:?}: field is immutable");
+        // Said twice, as it is checked twice.
+        let cause = ("metadata.uid".to_owned(), why);
+        return Err(Refusal::invalid(route, &id.2, &[cause.clone(), cause]));
+    }
     let mut value = old.value.clone();
     merge(&mut value, patch);
     update(state, route, value)
@@ -345,7 +359,7 @@ pub(super) fn delete(state: &mut State, route: &Route, options: &Value) -> Resul
             let why = format!(
                 "Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {own}"
             );
-            return Err(Refusal::conflict(route, &id.2, &why));
+            return Err(Refusal::conflict(route, &id.2, &why).by_kind(&route.resource.kind));
         }
     }
     let mut value = old.value.clone();
@@ -367,7 +381,7 @@ pub(super) fn delete(state: &mut State, route: &Route, options: &Value) -> Resul
         if route.resource.plural == "customresourcedefinitions" {
             state.undefine(&gone.value);
         }
-        if !route.resource.custom {
+        if route.resource.is_answered_whole() {
             return Ok(gone.text.clone());
         }
         let details = json!({
@@ -382,6 +396,9 @@ pub(super) fn delete(state: &mut State, route: &Route, options: &Value) -> Resul
         let now = identity::timestamp(SystemTime::now());
         value["metadata"]["deletionTimestamp"] = now.into();
         value["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+        if let Some(generation) = value["metadata"]["generation"].as_u64() {
+            value["metadata"]["generation"] = (generation + 1).into();
+        }
         return Ok(state.put(id, value).text.clone());
     }
     Ok(old.text.clone())

@@ -126,7 +126,9 @@ pub(super) fn list(state: &State, route: &Route) -> Result<String, Refusal> {
         && let Some(((_, namespace, name), _)) = matching.get(limit - 1)
     {
         metadata["continue"] = format!("{revision}/{namespace}/{name}").into();
-        metadata["remainingItemCount"] = (matching.len() - limit).into();
+        if selector.is_everything() {
+            metadata["remainingItemCount"] = (matching.len() - limit).into();
+        }
     }
     let texts: Vec<&str> = matching
         .iter()

@@ -30,7 +30,10 @@ impl Refusal {
 
     fn about(mut self, route: &Route, name: &str) -> Self {
         let (group, kind) = (&route.resource.group, &route.resource.plural);
-        let mut details = json!({ "name": name, "kind": kind });
+        let mut details = json!({ "kind": kind });
+        if !name.is_empty() {
+            details["name"] = name.into();
+        }
         if !group.is_empty() {
             details["group"] = group.clone().into();
         }
@@ -83,7 +86,7 @@ impl Refusal {
             .iter()
             .map(|(field, why)| json!({ "reason": "FieldValueInvalid", "message": why, "field": field }))
             .collect();
-        refusal.body["details"]["kind"] = kind.clone().into();
+        refusal = refusal.by_kind(kind);
         refusal.body["details"]["causes"] = causes.into();
         refusal
     }
@@ -92,15 +95,28 @@ impl Refusal {
         Self::new(400, "BadRequest", message)
     }
 
-    /// What a resource that nobody defined is answered with.
+    /// What a resource that nobody defined is answered with: a text.
     pub(super) fn unknown() -> Self {
-        let mut refusal = Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        );
-        refusal.body["details"] = json!({});
+        Self {
+            code: 404,
+            retry_after: None,
+            body: Value::String("404 page not found\n".to_owned()),
+        }
+    }
+
+    /// What a mistake is answered with that the server noticed late: a code, and no reason.
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        let mut refusal = Self::new(500, "", message);
+        if let Some(members) = refusal.body.as_object_mut() {
+            members.remove("reason");
+        }
         refusal
+    }
+
+    /// The same refusal, about the kind by its name.
+    pub(super) fn by_kind(mut self, kind: &str) -> Self {
+        self.body["details"]["kind"] = kind.into();
+        self
     }
 
     pub(super) fn gone(since: u64, floor: u64) -> Self {
@@ -127,7 +143,11 @@ impl Refusal {
     }
 
     pub(super) fn response(&self) -> Response {
-        let mut response = Response::new(Body::from(self.body.to_string()));
+        let text = match &self.body {
+            Value::String(text) => text.clone(),
+            body => body.to_string(),
+        };
+        let mut response = Response::new(Body::from(text));
         if let Ok(code) = self.code.try_into() {
             *response.status_mut() = code;
         }

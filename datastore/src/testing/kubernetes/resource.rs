@@ -39,6 +39,20 @@ impl Resource {
         }
     }
 
+    /// Whether an update needs no version.
+    pub(super) fn is_written_blindly(&self) -> bool {
+        !self.custom && !matches!(self.plural.as_str(), "leases" | "customresourcedefinitions")
+    }
+
+    /// Whether a deletion is answered with what was deleted.
+    pub(super) fn is_answered_whole(&self) -> bool {
+        !self.custom
+            && matches!(
+                self.plural.as_str(),
+                "pods" | "services" | "serviceaccounts"
+            )
+    }
+
     /// What discovery says of it.
     pub(super) fn discovery(&self) -> Vec<Value> {
         let entry = |name: String, verbs: &[&str]| {

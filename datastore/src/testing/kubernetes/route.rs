@@ -108,7 +108,7 @@ pub(super) fn route(
         Some("status") => resource.status,
         Some(_) => false,
     };
-    if !known || (namespace.is_some() && !resource.namespaced) {
+    if namespace.is_some() && !resource.namespaced {
         return Err(Refusal::unknown());
     }
     let pairs = uri.query().unwrap_or_default().split('&');
@@ -130,12 +130,19 @@ pub(super) fn route(
             return Err(Refusal::new(405, "MethodNotAllowed", message));
         }
     };
-    Ok(Route {
+    let route = Route {
         resource,
         verb,
         namespace,
         name,
         subresource,
         query,
-    })
+    };
+    let homeless = route.resource.namespaced && route.namespace.is_none();
+    match &route.name {
+        // Objects in namespaces are written, and got one by one, there.
+        name if homeless && (name.is_some() || route.verb == "create") => Err(Refusal::unknown()),
+        Some(name) if !known => Err(Refusal::missing(&route, name)),
+        _ => Ok(route),
+    }
 }

@@ -21,7 +21,7 @@ pub(super) fn prune(value: &mut Value, schema: &Value) {
             members.retain(|name, member| {
                 let schema = properties
                     .get(name)
-                    .or(others.is_object().then_some(others));
+                    .or_else(|| others.is_object().then_some(others));
                 !member.is_null()
                     || schema.is_none_or(|schema| schema["nullable"] == true || preserves(schema))
             });

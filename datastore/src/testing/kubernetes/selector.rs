@@ -43,6 +43,11 @@ impl Selector {
         })
     }
 
+    /// Whether nothing but the namespace is asked for.
+    pub(super) fn is_everything(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
     pub(super) fn matches(&self, object: &Value) -> bool {
         let metadata = &object["metadata"];
         let home = metadata["namespace"].as_str();

@@ -50,7 +50,10 @@ pub(super) fn watch(server: &ApiServer, route: &Route) -> Result<Response, Refus
     let selector = Selector::of(route)?;
     let mut first = None;
     let state = lock(&shared.state);
-    let cursor = match route.revision()? {
+    let since = route
+        .revision()
+        .map_err(|refusal| Refusal::internal(refusal.body()["message"].to_string()))?;
+    let cursor = match since {
         // From what there is.
         None | Some(0) => {
             let all = state.all(&route.resource.title());
