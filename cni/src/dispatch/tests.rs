@@ -23,6 +23,9 @@ impl Probe {
         match config.mode.as_str() {
             "panic" => panic!("asked to"),
             "fail" => Err(CniError::new(123, "asked to")),
+            number if number.parse::<u32>().is_ok() => {
+                Err(CniError::new(number.parse().unwrap_or(0), "asked to"))
+            }
             _ => Ok(()),
         }
     }
@@ -236,6 +239,27 @@ fn errors_are_written_in_the_version_of_the_configuration() {
     assert_eq!(
         stdout,
         "{\"cniVersion\":\"0.4.0\",\"code\":123,\"msg\":\"asked to\"}\n"
+    );
+}
+
+#[test]
+fn every_number_of_the_specification_reaches_stdout() {
+    let plugin = Probe::default();
+    for number in [1, 2, 3, 4, 5, 6, 7, 11, 50, 51, 100, 999] {
+        for command in ["ADD", "DEL", "STATUS"] {
+            let mut raw = config("1.1.0");
+            raw["mode"] = json!(number.to_string());
+            let code = error_code(&plugin, &environment(command, ""), &raw.to_string());
+            assert_eq!(code, number, "{command}");
+        }
+    }
+    assert_eq!(
+        CniError::unsupported_field("range", "x").code,
+        CniError::UNSUPPORTED_FIELD
+    );
+    assert_eq!(
+        CniError::unknown_container("gone").code,
+        CniError::UNKNOWN_CONTAINER
     );
 }
 
