@@ -11,11 +11,15 @@ mod lab;
 #[path = "../../dataplane/tests/nft/wire.rs"]
 mod wire;
 
+#[path = "policy_packets/hosts.rs"]
+mod hosts;
 #[path = "policy_packets/kinds.rs"]
 mod kinds;
 #[path = "policy_packets/random.rs"]
 mod random;
 #[path = "policy_packets/scenarios.rs"]
 mod scenarios;
+#[path = "policy_packets/services.rs"]
+mod services;
 #[path = "policy_packets/world.rs"]
 mod world;

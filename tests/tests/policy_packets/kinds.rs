@@ -17,6 +17,7 @@ type Case = (
 
 /// `peer` goes to `source` of ingress rules and `destination` of egress rules, `rule` to the rule itself; what it says
 /// of the destination's ports holds for both.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     let none = || json!({});
     let tcp = |ports: Value| json!({"protocol": "TCP", "destination": {"ports": ports}});

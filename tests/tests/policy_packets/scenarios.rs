@@ -38,6 +38,7 @@ type Scenario = (
     &'static [(&'static str, &'static str, &'static str, bool)],
 );
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn calico() -> Vec<Scenario> {
     let all = || json!([{"action": "Allow"}]);
     let deny = || json!([{"action": "Deny"}]);
@@ -224,6 +225,7 @@ fn calico() -> Vec<Scenario> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn of_kubernetes() -> Vec<Scenario> {
     let web = || json!({"matchLabels": {"app": "web"}});
     vec![
