@@ -28,7 +28,7 @@ const LAB: [Need; 5] = [
     ("protoc", "protobuf-compiler"),
 ];
 
-const TESTS: [Need; 16] = [
+const TESTS: [Need; 17] = [
     ("bird", "bird2"),
     ("/usr/lib/frr/bgpd", "frr"),
     ("gobgpd", "gobgpd"),
@@ -45,6 +45,7 @@ const TESTS: [Need; 16] = [
     ("podman", "podman"),
     ("conmon", "conmon"),
     ("/bin/busybox", "busybox-static"),
+    ("iptables", "iptables"),
 ];
 
 const VM: [Need; 7] = [
