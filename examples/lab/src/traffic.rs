@@ -12,7 +12,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::place::Place;
 
-/// Datagrams a second, each way.
+/// Datagrams a second, each way, where nothing else is said.
 pub const RATE: u32 = 2000;
 /// The UDP port of the echo that serves the traffic.
 pub const PORT: u16 = 9100;
@@ -56,11 +56,17 @@ pub struct Tally {
 }
 
 impl Traffic {
-    /// Starts traffic from `client` to `server` at `address`, whose TCP port `tcp` echoes after a greeting of one line.
+    /// Starts traffic, so many datagrams a second, from `client` to `server` at `address`, whose TCP port `tcp` echoes after a greeting of one line.
     ///
     /// # Errors
     /// When a socket cannot be opened or connected.
-    pub async fn start(client: &Place, server: &Place, address: IpAddr, tcp: u16) -> Result<Self> {
+    pub async fn start(
+        client: &Place,
+        server: &Place,
+        address: IpAddr,
+        tcp: u16,
+        rate: u32,
+    ) -> Result<Self> {
         let any = match address {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -90,7 +96,7 @@ impl Traffic {
         Ok(Self {
             echo: spawn("echo").spawn(move || reflect(&echo, &echoing))?,
             receiver: spawn("receiver").spawn(move || receive(&back, &receiving))?,
-            sender: spawn("sender").spawn(move || send(&socket, &sending))?,
+            sender: spawn("sender").spawn(move || send(&socket, &sending, rate))?,
             stream: spawn("stream").spawn(move || exchange(stream, &streaming))?,
             stop,
         })
@@ -135,13 +141,13 @@ fn roomy(socket: UdpSocket) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-fn send(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<u64> {
+fn send(socket: &UdpSocket, stop: &AtomicBool, rate: u32) -> io::Result<u64> {
     let began = Instant::now();
     let mut number = 0u64;
     while !stop.load(Ordering::Relaxed) {
         socket.send(&number.to_be_bytes())?;
         number += 1;
-        let due = began + Duration::from_secs(1) * u32::try_from(number).unwrap_or(u32::MAX) / RATE;
+        let due = began + Duration::from_secs(1) * u32::try_from(number).unwrap_or(u32::MAX) / rate;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
     Ok(number)

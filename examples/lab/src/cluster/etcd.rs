@@ -84,6 +84,13 @@ impl Etcd {
         &self.place
     }
 
+    /// Whether it was started and not stopped since.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        let program = self.program.lock();
+        program.unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Kills it; its data stays.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ pub(super) async fn killed_agent(demo: &mut Demo, cluster: &mut Cluster) -> Resu
         .context("the pod's node is there")?
         .clone();
     counters::watch(&place, client.address, server.address, PORT)?;
-    let traffic = Traffic::start(&client.place, &server.place, server.address, TCP).await?;
+    let traffic = Traffic::start(&client.place, &server.place, server.address, TCP, RATE).await?;
     let (from, to) = ENDS;
     demo.report.say(format!(
         "{from} and {to} exchange {RATE} numbered datagrams a second, both ways, and a TCP stream"

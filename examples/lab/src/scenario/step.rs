@@ -1,7 +1,7 @@
 //! What `ocicat-lab test` does with a scenario's cluster: steps that do something, and steps that expect something.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -140,6 +140,13 @@ pub struct Flow {
     pub to: String,
     /// A TCP port that it serves.
     pub port: NonZeroU16,
+    /// Datagrams a second, each way.
+    #[serde(default = "usual")]
+    pub rate: NonZeroU32,
+}
+
+fn usual() -> NonZeroU32 {
+    NonZeroU32::new(crate::traffic::RATE).unwrap_or(NonZeroU32::MIN)
 }
 
 /// What is done to agents, and to which nodes'; an empty list is all.

@@ -8,10 +8,10 @@ use ocicatctl::Written;
 use serde_json::{Value, json};
 
 use super::{PATIENCE, Trial};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Etcd};
 use crate::demo::{shown, until};
 use crate::scenario::{Agents, Flow, Patch, Pod, Store};
-use crate::traffic::{RATE, Traffic};
+use crate::traffic::Traffic;
 
 /// How long an agent may take to be ready.
 const READY: Duration = Duration::from_secs(30);
@@ -86,10 +86,11 @@ impl Trial {
                 .with_context(|| format!("there is no pod {id}"))
         };
         let (from, to) = (pod(&flow.from)?, pod(&flow.to)?);
-        let traffic = Traffic::start(&from.place, &to.place, to.address, flow.port.get()).await?;
+        let (rate, port) = (flow.rate.get(), flow.port.get());
+        let traffic = Traffic::start(&from.place, &to.place, to.address, port, rate).await?;
         let name = format!("{} and {}", flow.from, flow.to);
         self.report.say(format!(
-            "{name} exchange {RATE} numbered datagrams a second, both ways, and a TCP stream"
+            "{name} exchange {rate} numbered datagrams a second, both ways, and a TCP stream"
         ));
         self.traffic.push((traffic, name));
         Ok(())
@@ -136,13 +137,14 @@ impl Trial {
                     agent.restart()?;
                 }
             }
-            let ready = agent.ready(READY).await;
-            let took = shown(began.elapsed());
-            let seen = ready
-                .as_ref()
-                .map_or_else(|error| format!("{error:#}"), |_| took);
-            self.report
-                .check(ready.is_ok(), format!("the agent of {name} is back"), seen);
+            // Without a datastore it lives by what it remembers, and says that it is not ready.
+            if cluster.etcd.as_ref().is_none_or(Etcd::runs) {
+                let ready = agent.ready(READY).await.err();
+                let seen = ready.as_ref().map(|error| format!("{error:#}"));
+                let seen = seen.unwrap_or_else(|| shown(began.elapsed()));
+                let what = format!("the agent of {name} is back");
+                self.report.check(ready.is_none(), what, seen);
+            }
             let sessions = until(PATIENCE, || cluster.sessions_established()).await?;
             let seen = shown(began.elapsed());
             self.report
@@ -161,9 +163,28 @@ impl Trial {
             Store::Started => {
                 etcd.restart().await?;
                 self.report.say("etcd runs again");
+                self.in_step(cluster).await;
             }
         }
         Ok(())
+    }
+}
+
+impl Trial {
+    /// After the datastore came back: every agent that runs catches up.
+    async fn in_step(&mut self, cluster: &Cluster) {
+        let (began, mut late) = (Instant::now(), Vec::new());
+        let running = cluster.agents.values().filter(|agent| agent.id().is_some());
+        for agent in running {
+            let ready = agent.ready(READY).await;
+            late.extend(ready.err().map(|error| format!("{error:#}")));
+        }
+        let seen = match late.as_slice() {
+            [] => shown(began.elapsed()),
+            late => late.join("; "),
+        };
+        self.report
+            .check(late.is_empty(), "every agent is in step with it", seen);
     }
 }
 
