@@ -1,6 +1,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use super::netns::{EnterError, beside, is_own, within};
+use super::sysctl::{Sysctl, SysctlError};
 use crate::netlink::link::KernelLink;
 use crate::netlink::{Batch, Socket, link};
 use crate::state::LinkName;
@@ -16,16 +18,25 @@ mod pair;
 ///
 /// The other end of each link is made straight in the container's namespace, which is entered on a thread of its own
 /// for the settings there and for a socket. A process that has no `CAP_NET_ADMIN` is told so by the first call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LinuxAttach {
-    _private: (),
+    sysctl: Option<PathBuf>,
 }
 
 impl LinuxAttach {
     /// The kernel of the calling thread's network namespace, looked up anew by each call.
     #[must_use]
     pub const fn new() -> Self {
-        Self { _private: () }
+        Self { sysctl: None }
+    }
+
+    /// Where the settings of network namespaces are found as files, instead of `/proc/sys/net`: that is read-only in a
+    /// container without all privileges. The node's own, mounted at another place, will do, since its content is that of
+    /// the namespace of whoever looks.
+    #[must_use]
+    pub fn sysctl(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.sysctl = Some(folder.into());
+        self
     }
 }
 
@@ -37,15 +48,16 @@ impl Attach for LinuxAttach {
         let namespace = attachment.namespace.as_fd();
         refuse_own(namespace)?;
         let mut socket = open()?;
-        let inside = || container::enter(attachment);
+        let sysctl = Sysctl::new(self.sysctl.as_deref());
+        let inside = || container::enter(sysctl, attachment);
         let (inside, pair) = beside(namespace, inside, || {
             let pair = pair::ensure(&mut socket, attachment)?;
-            let configured = host::configure(&mut socket, attachment, &pair);
+            let configured = host::configure(&mut socket, sysctl, attachment, &pair);
             Ok::<_, AttachError>((pair, configured))
         });
         let (pair, configured) = pair?;
         let wired = configured.and(inside).and_then(|mut inside| {
-            let mac = container::configure(&mut inside, attachment, &pair)?;
+            let mac = container::configure(&mut inside, sysctl, attachment, &pair)?;
             host::await_active(&mut socket, &attachment.host_link)?;
             Ok(mac)
         });
@@ -88,9 +100,10 @@ impl Attach for LinuxAttach {
         let Some(found) = lookup(&mut socket, &attachment.host_link)? else {
             return Ok(vec![difference(&attachment.host_link, "there", "missing")]);
         };
-        let mut differences = host::compare(&mut socket, attachment, &found)?;
+        let sysctl = Sysctl::new(self.sysctl.as_deref());
+        let mut differences = host::compare(&mut socket, sysctl, attachment, &found)?;
         differences.extend(within(namespace, || {
-            container::compare(attachment, &found)
+            container::compare(sysctl, attachment, &found)
         })?);
         Ok(differences)
     }
@@ -173,8 +186,8 @@ fn difference(
     }
 }
 
-impl From<super::sysctl::SysctlError> for AttachError {
-    fn from(error: super::sysctl::SysctlError) -> Self {
+impl From<SysctlError> for AttachError {
+    fn from(error: SysctlError) -> Self {
         Self::Sysctl {
             path: error.path,
             source: error.source,

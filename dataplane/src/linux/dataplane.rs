@@ -8,7 +8,7 @@ use super::monitor::{Heard, Monitor};
 use super::netns::Home;
 use super::options::Options;
 use super::recheck::recheck_connections;
-use super::sysctl;
+use super::sysctl::Sysctl;
 use super::view::View;
 use crate::netlink::Socket;
 use crate::nft;
@@ -178,11 +178,12 @@ impl LinuxDataplane {
         if !self.options.forwarding {
             return Ok(());
         }
+        let sysctl = Sysctl::new(self.options.sysctl.as_deref());
         self.home
             .run(|| {
                 for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-                    if sysctl::get(setting)?.is_some() {
-                        sysctl::set(setting, "1")?;
+                    if sysctl.get(setting)?.is_some() {
+                        sysctl.set(setting, "1")?;
                     }
                 }
                 Ok(())

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use crate::names;
 use crate::state::LinkName;
@@ -21,6 +22,10 @@ pub struct Options {
     pub policy: bool,
     /// Whether the node is made to forward packets (`ip_forward`, `ipv6/conf/all/forwarding`). Default true.
     pub forwarding: bool,
+    /// Where the namespace's settings are found as files. Default `/proc/sys/net`. Another where that is read-only, as in
+    /// a container without all privileges: the node's own, mounted at another place, will do, since its content is that
+    /// of the namespace of whoever looks.
+    pub sysctl: Option<PathBuf>,
     /// Whether connections of addresses that leave a pod's link are forgotten
     /// ([`forget_connections`](super::forget_connections)). Default true.
     pub connections: bool,
@@ -38,6 +43,7 @@ impl Default for Options {
             mark: Some(names::LINK_ALIAS.to_owned()),
             policy: true,
             forwarding: true,
+            sysctl: None,
             connections: true,
         }
     }
@@ -53,6 +59,7 @@ impl Options {
             mark: None,
             policy: false,
             forwarding: false,
+            sysctl: None,
             connections: false,
         }
     }
@@ -61,6 +68,13 @@ impl Options {
     #[must_use]
     pub const fn policy(mut self, policy: bool) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Sets where the namespace's settings are found as files.
+    #[must_use]
+    pub fn sysctl(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.sysctl = Some(folder.into());
         self
     }
 

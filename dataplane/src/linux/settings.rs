@@ -1,7 +1,7 @@
 //! Settings of the network namespace (sysctl).
 
 use super::netns::Home;
-use super::sysctl;
+use super::sysctl::Sysctl;
 use super::view::View;
 use crate::report::{Fault, Object, Report};
 use crate::state::Setting;
@@ -10,7 +10,7 @@ use crate::{KernelError, State};
 /// Gives settings their values. With `since`, a state that the kernel is known to be like, only those are looked at
 /// that it says otherwise.
 pub(super) fn ensure(
-    home: &Home,
+    (home, sysctl): (&Home, Sysctl<'_>),
     view: &View,
     desired: &State,
     since: Option<&State>,
@@ -28,7 +28,7 @@ pub(super) fn ensure(
     }
     home.run::<_, KernelError>(|| {
         for (name, value) in wanted {
-            match set(view, name, value) {
+            match set(sysctl, view, name, value) {
                 Ok(changed) => report.changed += usize::from(changed),
                 Err(fault) => report.fail(Object::Setting(name.clone()), fault),
             }
@@ -37,18 +37,19 @@ pub(super) fn ensure(
     })
 }
 
-fn set(view: &View, name: &Setting, value: &str) -> Result<bool, Fault> {
+fn set(sysctl: Sysctl<'_>, view: &View, name: &Setting, value: &str) -> Result<bool, Fault> {
     if let Some(link) = name.link()
         && view.named(&link).is_none()
     {
         return Err(Fault::LinkMissing(link));
     }
-    match sysctl::get(name.as_str()) {
+    match sysctl.get(name.as_str()) {
         Ok(None) => Err(Fault::Unsupported {
             what: "such setting",
         }),
         Ok(Some(is)) if is.split_whitespace().eq(value.split_whitespace()) => Ok(false),
-        Ok(Some(_)) => sysctl::set(name.as_str(), value)
+        Ok(Some(_)) => sysctl
+            .set(name.as_str(), value)
             .map(|_| true)
             .map_err(|error| error.source.into()),
         Err(error) => Err(error.source.into()),

@@ -1,39 +1,58 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::KernelError;
 
-/// A setting under /proc/sys/net that could not be read or written.
+/// A setting of the network namespace that could not be read or written.
 pub(crate) struct SysctlError {
     pub(crate) path: String,
     pub(crate) source: KernelError,
 }
 
-/// Gives a setting of the calling thread's network namespace a value; true if it had another.
-///
-/// `name` is relative to /proc/sys/net, with slashes: link names have dots.
-pub(crate) fn set(name: &str, value: &str) -> Result<bool, SysctlError> {
-    if get(name)?.as_deref() == Some(value) {
-        return Ok(false);
+/// Where the settings of the calling thread's network namespace are found as files.
+#[derive(Clone, Copy)]
+pub(crate) struct Sysctl<'a>(&'a Path);
+
+impl<'a> Sysctl<'a> {
+    /// Below this folder; by default [`ROOT`].
+    pub(crate) fn new(root: Option<&'a Path>) -> Self {
+        Self(root.unwrap_or_else(|| Path::new(ROOT)))
     }
-    write(name, value)?;
-    Ok(true)
+
+    /// Gives a setting a value; true if it had another. `name` has slashes: link names have dots.
+    pub(crate) fn set(self, name: &str, value: &str) -> Result<bool, SysctlError> {
+        if self.get(name)?.as_deref() == Some(value) {
+            return Ok(false);
+        }
+        self.write(name, value)?;
+        Ok(true)
+    }
+
+    /// As [`set`](Self::set), without looking first.
+    pub(crate) fn write(self, name: &str, value: &str) -> Result<(), SysctlError> {
+        std::fs::write(self.0.join(name), value).map_err(|error| self.failed(name, error))
+    }
+
+    /// The value of a setting; `None` where the kernel has no such setting.
+    pub(crate) fn get(self, name: &str) -> Result<Option<String>, SysctlError> {
+        match read(&self.0.join(name)) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(name, error)),
+        }
+    }
+
+    fn failed(self, name: &str, error: std::io::Error) -> SysctlError {
+        SysctlError {
+            path: self.0.join(name).display().to_string(),
+            source: error.into(),
+        }
+    }
 }
 
-/// As [`set`], without looking first.
-pub(crate) fn write(name: &str, value: &str) -> Result<(), SysctlError> {
-    std::fs::write(path(name), value).map_err(|error| failed(name, error))
-}
-
-/// The value of a setting; `None` where the kernel has no such setting.
-pub(crate) fn get(name: &str) -> Result<Option<String>, SysctlError> {
-    match read(&path(name)) {
-        Ok(text) => Ok(Some(text.trim_end().to_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(name, error)),
-    }
-}
+/// Where the kernel shows them.
+const ROOT: &str = "/proc/sys/net";
 
 /// The kernel hands a value over at once, without saying beforehand how long it is.
 fn read(path: &Path) -> std::io::Result<String> {
@@ -41,17 +60,6 @@ fn read(path: &Path) -> std::io::Result<String> {
     let length = File::open(path)?.read(&mut text)?;
     text.truncate(length);
     Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-fn path(name: &str) -> PathBuf {
-    PathBuf::from("/proc/sys/net").join(name)
-}
-
-fn failed(name: &str, error: std::io::Error) -> SysctlError {
-    SysctlError {
-        path: path(name).display().to_string(),
-        source: error.into(),
-    }
 }
 
 impl From<SysctlError> for KernelError {

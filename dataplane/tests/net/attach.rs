@@ -242,6 +242,53 @@ fn the_hardware_address_is_the_one_asked_for_and_addresses_are_usable_at_once() 
 }
 
 #[test]
+fn settings_are_found_where_they_are_mounted_when_proc_is_read_only() {
+    use nix::mount::{MsFlags, mount};
+    node(|| {
+        // The thread's own view of the file system, as in a container without all privileges.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let bind = |from: &str, to: &str, flags: MsFlags| {
+            mount(Some(from), to, None::<&str>, flags, None::<&str>).unwrap();
+        };
+        bind("none", "/", MsFlags::MS_PRIVATE | MsFlags::MS_REC);
+        let folder = std::env::temp_dir().join(format!("ocnet-sysctl-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let folder = folder.to_str().unwrap();
+        bind("/proc/sys/net", folder, MsFlags::MS_BIND);
+        bind("/proc/sys", "/proc/sys", MsFlags::MS_BIND);
+        let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        bind("/proc/sys", "/proc/sys", read_only);
+
+        let pod = container_with_read_only_proc();
+        let wanted = attachment(&pod, "one", &["10.1.0.5", "fd00::5"]);
+        let refused = LinuxAttach::new().attach(&wanted).unwrap_err();
+        assert!(
+            matches!(&refused, AttachError::Sysctl { path, .. } if path.starts_with("/proc/sys/net/")),
+            "{refused}"
+        );
+        let kernel = LinuxAttach::new().sysctl(folder);
+        kernel.attach(&wanted).unwrap();
+        assert_eq!(kernel.check(&wanted).unwrap(), []);
+        assert_eq!(setting("ipv6/conf/cali68caf03a5f4/proxy_ndp"), "1");
+        let inner = inside(&pod, || setting("ipv6/conf/eth0/accept_dad"));
+        assert_eq!(inner, "0", "it is the container's own");
+        nix::mount::umount2(folder, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        std::fs::remove_dir(folder).unwrap();
+    });
+}
+
+/// A container's namespace, made by a thread that does not see a writable /proc/sys.
+fn container_with_read_only_proc() -> Arc<OwnedFd> {
+    std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let file = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        Arc::new(OwnedFd::from(file))
+    })
+    .join()
+    .unwrap()
+}
+
+#[test]
 fn an_old_containers_removal_leaves_the_new_ones_link() {
     node(|| {
         let (old, new) = (container(), container());

@@ -211,7 +211,10 @@ fn a_bridge_and_a_pair_are_made_damaged_repaired_and_removed() {
             repaired(&mut kernel, &wanted, damage).await;
             bridge_is_right(&namespace);
         }
-        inside(&inner, || ip("link set inner0 down name other0"));
+        inside(&inner, || {
+            ip("link set inner0 down");
+            ip("link set inner0 name other0");
+        });
         kernel.invalidate();
         settled(&mut kernel, &wanted).await;
         bridge_is_right(&namespace);

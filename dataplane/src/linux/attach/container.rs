@@ -9,7 +9,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use super::pair::Pair;
 use super::{difference, lookup, open, run_all};
 use crate::linux::netns::within;
-use crate::linux::sysctl;
+use crate::linux::sysctl::Sysctl;
 use crate::netlink::link::{KernelLink, Settings};
 use crate::netlink::neighbour::KernelNeighbour;
 use crate::netlink::route::{Hops, KernelHop, KernelRoute};
@@ -27,9 +27,9 @@ pub(super) fn end_of(attachment: &Attachment) -> Result<Option<KernelLink>, Atta
 
 /// What can be done in the container's namespace before its end is there: a socket, which then works from anywhere, and
 /// the settings that are of no link.
-pub(super) fn enter(attachment: &Attachment) -> Result<Socket, AttachError> {
+pub(super) fn enter(sysctl: Sysctl<'_>, attachment: &Attachment) -> Result<Socket, AttachError> {
     for (name, value) in wanted_settings(attachment) {
-        sysctl::set(&name, value)?;
+        sysctl.set(&name, value)?;
     }
     open()
 }
@@ -37,6 +37,7 @@ pub(super) fn enter(attachment: &Attachment) -> Result<Socket, AttachError> {
 /// Brings the container's side to what is asked for; its hardware address.
 pub(super) fn configure(
     socket: &mut Socket,
+    sysctl: Sysctl<'_>,
     attachment: &Attachment,
     pair: &Pair,
 ) -> Result<MacAddr, AttachError> {
@@ -44,7 +45,7 @@ pub(super) fn configure(
         // Before it is up, so that its link-local address is not looked for elsewhere first.
         within::<_, AttachError>(attachment.namespace.as_fd(), || {
             for (name, value) in wanted_link_settings(attachment) {
-                sysctl::set(&name, value)?;
+                sysctl.set(&name, value)?;
             }
             Ok(())
         })?;
@@ -189,6 +190,7 @@ fn wanted_link_settings(attachment: &Attachment) -> Vec<(String, &'static str)> 
 
 /// What is not as [`configure`] would make it.
 pub(super) fn compare(
+    sysctl: Sysctl<'_>,
     attachment: &Attachment,
     host: &KernelLink,
 ) -> Result<Vec<Difference>, AttachError> {
@@ -227,7 +229,7 @@ pub(super) fn compare(
         expect(
             setting.clone(),
             value.into(),
-            sysctl::get(&setting)?.unwrap_or_default(),
+            sysctl.get(&setting)?.unwrap_or_default(),
         );
     }
     found.extend(compare_addresses(&mut socket, attachment, end.index)?);

@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 
 use super::pair::Pair;
 use super::{difference, run, run_all};
-use crate::linux::sysctl;
+use crate::linux::sysctl::Sysctl;
 use crate::netlink::link::{Inet6, KernelLink, Settings};
 use crate::netlink::route::{Hops, KernelHop, KernelRoute};
 use crate::netlink::{Batch, Socket, link, neighbour, route};
@@ -17,6 +17,7 @@ use crate::{AttachError, Attachment, Difference, Prefix, Refusal, names};
 /// Brings the node's side to what is asked for.
 pub(super) fn configure(
     socket: &mut Socket,
+    sysctl: Sysctl<'_>,
     attachment: &Attachment,
     pair: &Pair,
 ) -> Result<(), AttachError> {
@@ -25,7 +26,7 @@ pub(super) fn configure(
     for (name, is, value) in found.inet6.iter().flat_map(wanted_v6) {
         if is != value {
             let path = format!("ipv6/conf/{}/{name}", attachment.host_link);
-            sysctl::write(&path, &value.to_string())?;
+            sysctl.write(&path, &value.to_string())?;
         }
     }
     let settings = Settings {
@@ -179,6 +180,7 @@ fn existing(socket: &mut Socket, key: &RouteKey) -> Result<Option<KernelRoute>, 
 /// What is not as [`configure`] would make it.
 pub(super) fn compare(
     socket: &mut Socket,
+    sysctl: Sysctl<'_>,
     attachment: &Attachment,
     found: &KernelLink,
 ) -> Result<Vec<Difference>, AttachError> {
@@ -215,7 +217,7 @@ pub(super) fn compare(
         expect(
             setting.clone(),
             value,
-            sysctl::get(&setting)?.unwrap_or_default(),
+            sysctl.get(&setting)?.unwrap_or_default(),
         );
     }
     for address in &attachment.addresses {

@@ -7,6 +7,7 @@ use super::LinuxDataplane;
 use crate::linux::conntrack::forget_connections;
 use crate::linux::links::Links;
 use crate::linux::routes::{Routes, departed};
+use crate::linux::sysctl::Sysctl;
 use crate::linux::view::View;
 use crate::linux::{entries, rules, settings};
 use crate::state::{Route, RouteKey};
@@ -32,7 +33,8 @@ impl LinuxDataplane {
         self.apply_links(desired, report)
             .map_err(doing("written (links)"))?;
         let since = self.applied.as_ref().filter(|_| known);
-        settings::ensure(&self.home, &self.view, desired, since, report)
+        let sysctl = Sysctl::new(self.options.sysctl.as_deref());
+        settings::ensure((&self.home, sysctl), &self.view, desired, since, report)
             .map_err(doing("written (settings)"))?;
         entries::add(&mut self.socket, &mut self.view, desired, report)
             .map_err(doing("written (neighbours)"))?;
