@@ -265,7 +265,7 @@ fn boot(kernel: &Path, archive: &Path) -> Result<(), String> {
     let mut qemu = Command::new("timeout");
     // On a busy machine the emulated timer is too late for the kernel's own check of it.
     // Emulated in any case: a KVM inside another machine cannot be relied on.
-    qemu.args(["600", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"])
+    qemu.args(["1200", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"])
         .args(["-smp", "2", "-m", "1536", "-nographic", "-no-reboot"])
         .args([
             "-nic",

@@ -236,6 +236,38 @@ fn a_killed_speaker_leaves_no_lock_behind() {
     assert!(second.is_err(), "another speaker's socket is not taken");
 }
 
+/// The configuration in the README is one.
+#[test]
+fn the_readme_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("nodes");
+    std::fs::write(&secret, "secret\n").unwrap();
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let readme = include_str!("../README.md");
+    let text = readme
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let text = text.expect("a TOML block");
+    let text = text.replace("/etc/ocicat/secrets/nodes", &secret.display().to_string());
+    // What is commented out holds as well.
+    let whole: Vec<_> = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") => setting,
+            _ => line,
+        })
+        .collect();
+    for text in [text.clone(), whole.join("\n")] {
+        let path = folder.path().join("bgpd.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = ocicat_bgpd::config::Config::load(&path).unwrap();
+        let (single, dynamic) = config.neighbours().unwrap();
+        assert_eq!((single.len(), dynamic.len()), (1, 1));
+        assert!(single[0].import.is_some() && single[0].export.is_some());
+    }
+}
+
 #[test]
 fn refuses_bad_files_by_name() {
     let folder = tempfile::tempdir().unwrap();

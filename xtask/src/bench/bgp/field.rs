@@ -275,6 +275,16 @@ impl Field {
         self.peers[at].mark(index, true);
     }
 
+    /// Who does not hold what it should.
+    pub(super) fn missing(&self) -> String {
+        let short = |(at, peer): (usize, &Peer)| {
+            (peer.count != peer.wanted)
+                .then(|| format!("peer {at} holds {} instead of {}", peer.count, peer.wanted))
+        };
+        let all: Vec<_> = self.peers.iter().enumerate().filter_map(short).collect();
+        all[..all.len().min(5)].join(", ")
+    }
+
     /// Until every one of `peers` holds what it wants: when the last one did. `None` after `limit`.
     pub(super) fn until_done(
         &mut self,

@@ -193,7 +193,14 @@ impl Load {
 fn random_set(random: &mut Random, number: u32) -> Set {
     let mut path = vec![peer_as(false, 0)];
     for _ in 0..1 + random.below(5) {
-        path.push(1000 + random.below(300_000) as u32);
+        // Never the speaker's own number: that would be a loop.
+        let wide = random.below(4) == 0;
+        let (least, count) = if wide {
+            (131_072, 200_000)
+        } else {
+            (1000, 60_000)
+        };
+        path.push(least + random.below(count) as u32);
     }
     // The last one makes the set unlike all others.
     path.push(400_000_000 + number);

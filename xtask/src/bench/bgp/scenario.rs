@@ -131,7 +131,7 @@ impl Scenario {
 
 /// How many prefixes one after the other.
 const PROBES: usize = 100;
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A speaker that runs; it ends with this value.
 struct Running {
@@ -145,8 +145,17 @@ impl Drop for Running {
     }
 }
 
+/// Whether anybody listens at the port.
+fn listening() -> bool {
+    let wanted = format!(":{PORT:04X} 00000000:0000 0A");
+    std::fs::read_to_string("/proc/net/tcp").is_ok_and(|text| text.contains(&wanted))
+}
+
 impl Running {
     fn start(speaker: &Speaker, job: Job, folder: &Path) -> Result<Self, String> {
+        if listening() {
+            return Err(format!("somebody listens at port {PORT} already"));
+        }
         let line = speaker.command(job, folder)?;
         let log = File::create(folder.join("log")).map_err(|error| error.to_string())?;
         let errors = log.try_clone().map_err(|error| error.to_string())?;
@@ -158,9 +167,8 @@ impl Running {
             .spawn()
             .map_err(|error| format!("{}: {error}", line[0]))?;
         let running = Self { child };
-        let wanted = format!(":{PORT:04X} 00000000:0000 0A");
         let begin = Instant::now();
-        while !std::fs::read_to_string("/proc/net/tcp").is_ok_and(|text| text.contains(&wanted)) {
+        while !listening() {
             if begin.elapsed() > Duration::from_secs(20) {
                 return Err(format!("{} does not listen", line[0]));
             }
@@ -249,7 +257,7 @@ fn table(field: &mut Field, running: &Running, speaker: &Speaker) -> Result<Vec<
         }
         let done = field
             .until_done(receivers..all, PATIENCE)
-            .ok_or("not everything arrived")?;
+            .ok_or_else(|| field.missing())?;
         let after = running.cost()?;
         measured.extend([(done - begin).as_secs_f64(), after.cpu - before.cpu]);
         if !withdraw {
@@ -272,7 +280,7 @@ fn die(field: &mut Field, speaker: &Speaker) -> Result<Vec<f64>, String> {
     }
     field
         .until_done(senders..all, PATIENCE)
-        .ok_or("not everything arrived")?;
+        .ok_or_else(|| field.missing())?;
     field.run(Duration::from_millis(200));
     field.peers.iter_mut().for_each(|peer| peer.want(0));
     let begin = Instant::now();
