@@ -20,7 +20,7 @@ const RATE: u32 = 2_000;
 /// How long each kind of update goes on.
 const EACH: Duration = Duration::from_millis(400);
 /// How long packets may be on their way when nobody sends any more: a machine with other work hands them on late.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const COUNT: &str = "table inet ocnft-count {
     chain before { type filter hook prerouting priority -500; iifname \"cali1\" udp dport 5000 counter; }

@@ -222,3 +222,14 @@ fn another_source_address() {
     });
     same(state);
 }
+
+/// The text of a small state, word for word: what a bug report or a review shows. `OCNFT_BLESS=1` writes it anew.
+#[test]
+fn the_text_is_as_it_was() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nft/small.nft");
+    let text = render(&small());
+    if std::env::var_os("OCNFT_BLESS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    assert_eq!(text, include_str!("small.nft"));
+}

@@ -38,7 +38,7 @@ const CLASS: u8 = 0x28;
 const HOPS: u8 = 44;
 
 /// How long packets may be on their way: a machine with other work hands them on late.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl End {
     /// Connects a new namespace to the node by the link `name`.
@@ -51,7 +51,7 @@ impl End {
         run(&format!("ip link set eth0 netns {path}"));
         run(&format!("ip link set {name} up"));
         let (raw, seen) = inside(&namespace, || settle(v4, v6));
-        let patience = TimeVal::seconds(10);
+        let patience = TimeVal::seconds(60);
         setsockopt(&seen, sockopt::ReceiveTimeout, &patience).unwrap();
         setsockopt(&seen, sockopt::RcvBufForce, &(8 << 20)).ok();
         // Neighbours are known: nothing in these tests waits for ARP.

@@ -69,7 +69,10 @@ fn to_node(world: &World, from: usize, text: &str, v4: bool) -> (Packet, Flow) {
     (packet, flow)
 }
 
-fn agree(world: &mut World, name: &str, expected: &[(usize, &str, bool, bool)]) {
+/// Who sends what to the node, whether of IPv4, and what has to become of it.
+type Expected = (usize, &'static str, bool, bool);
+
+fn agree(world: &mut World, name: &str, expected: &[Expected]) {
     let mut number = 0;
     for from in [0, 3] {
         for text in [
@@ -115,7 +118,7 @@ fn failsafe_ports_and_apply_on_forward() {
         let tcp =
             json!([{"action": "Allow", "protocol": "TCP", "destination": {"ports": [80, 443]}}]);
         let deny = json!([{"action": "Deny", "protocol": "UDP"}, {"action": "Allow"}]);
-        let cases: [(&str, Vec<Value>, &[(usize, &str, bool, bool)]); 4] = [
+        let cases: [(&str, Vec<Value>, &[Expected]); 4] = [
             (
                 "an endpoint without policies",
                 vec![endpoint()],

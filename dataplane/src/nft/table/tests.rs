@@ -180,6 +180,25 @@ fn contention_without_end_is_an_error_and_nothing_is_lost() {
 }
 
 #[test]
+fn an_unchanged_state_asks_the_kernel_nothing() {
+    node(|| {
+        let mut state = pods(3);
+        let mut table = Table::open().unwrap();
+        table.apply(&state).unwrap();
+        // Each message to the kernel takes a number.
+        let sent = *table.socket.sequence();
+        table.apply(&state).unwrap();
+        let again = std::sync::Arc::new((*state.workloads[&link(1)]).clone());
+        state.workloads.insert(link(1), again);
+        table.apply(&state.clone()).unwrap();
+        assert_eq!(*table.socket.sequence(), sent);
+        state.workloads.remove(&link(1));
+        table.apply(&state).unwrap();
+        assert_ne!(*table.socket.sequence(), sent);
+    });
+}
+
+#[test]
 fn a_refused_rule_costs_its_policy_alone() {
     node(|| {
         let mut state = pods(3);
