@@ -8,6 +8,8 @@ mod kit;
 mod natives;
 #[path = "kubernetes/raw.rs"]
 mod raw;
+#[path = "kubernetes/records.rs"]
+mod records;
 #[path = "kubernetes/same.rs"]
 mod same;
 #[path = "kubernetes/store.rs"]

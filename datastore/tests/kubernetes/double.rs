@@ -181,12 +181,14 @@ async fn refusals_name_verb_and_resource() {
     );
 }
 
+type Act = fn(&ApiServer);
+
 #[tokio::test(start_paused = true)]
 async fn following_goes_on_after_every_trouble() {
     let (server, store) = server();
     let mut events = follow(&store, [Kind::GlobalNetworkSet]);
     assert!(matches!(events.next().await, Event::InSync { .. }));
-    let cases: [(&str, fn(&ApiServer)); 4] = [
+    let cases: [(&str, Act); 4] = [
         ("ended", |server| server.end_watches()),
         ("cut", |server| server.cut_watches()),
         ("compacted", |server| {

@@ -5,9 +5,17 @@ use serde_json::{Value, json};
 use crate::same::{Asked, merge};
 
 /// Pods and nodes, as far as the store writes them.
+const NODES: &str = "/api/v1/nodes";
+
 pub(crate) async fn ask(asked: &mut Asked) {
+    nodes(asked).await;
+    pods(asked).await;
+    leases(asked).await;
+}
+
+async fn nodes(asked: &mut Asked) {
+    let nodes = NODES;
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "same-node" }, "spec": {} });
-    let nodes = "/api/v1/nodes";
     let made = asked.ask("POST", nodes, node.clone()).await;
     asked.ask("POST", nodes, node).await;
     let status = format!("{nodes}/same-node/status");
@@ -27,7 +35,9 @@ pub(crate) async fn ask(asked: &mut Asked) {
         "the spec is not the status".to_owned(),
         written["spec"]["unschedulable"].clone(),
     ));
+}
 
+async fn pods(asked: &mut Asked) {
     let pods = "/api/v1/namespaces/kit-a/pods";
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "same-pod" },
@@ -68,9 +78,11 @@ pub(crate) async fn ask(asked: &mut Asked) {
         .ask("GET", &format!("{pods}/same-pod"), Value::Null)
         .await;
     asked
-        .ask("DELETE", &format!("{nodes}/same-node"), Value::Null)
+        .ask("DELETE", &format!("{NODES}/same-node"), Value::Null)
         .await;
+}
 
+async fn leases(asked: &mut Asked) {
     let leases = "/apis/coordination.k8s.io/v1/namespaces/kit-a/leases";
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": "same-lease" },

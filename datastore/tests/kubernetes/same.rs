@@ -199,32 +199,22 @@ async fn updates(asked: &mut Asked) {
     ));
     asked.ask("PUT", &path, at(&version, &newer)).await;
     asked.ask("PUT", &path, at(&version, &newer)).await;
-    asked
-        .ask(
-            "PATCH",
-            &path,
-            json!({ "metadata": { "labels": { "a": null, "c": "d" } } }),
-        )
-        .await;
-    asked
-        .ask(
-            "PATCH",
-            &path,
-            json!({ "metadata": { "resourceVersion": version } }),
-        )
-        .await;
-    asked
-        .ask("PATCH", &path, json!({ "metadata": { "uid": "other" } }))
-        .await;
-    asked
-        .ask("PATCH", &path, json!({ "spec": { "nets": 7 } }))
-        .await;
-    asked
-        .ask("PATCH", &format!("{SETS}/same-none"), json!({ "spec": {} }))
-        .await;
-    asked
-        .ask("PUT", &format!("{path}/status"), at(&version, &newer))
-        .await;
+    let status = format!("{path}/status");
+    asked.ask("PUT", &status, at(&version, &newer)).await;
+    patches(asked, &path, &version).await;
+}
+
+async fn patches(asked: &mut Asked, path: &str, version: &Value) {
+    for patch in [
+        json!({ "metadata": { "labels": { "a": null, "c": "d" } } }),
+        json!({ "metadata": { "resourceVersion": version } }),
+        json!({ "metadata": { "uid": "other" } }),
+        json!({ "spec": { "nets": 7 } }),
+    ] {
+        asked.ask("PATCH", path, patch).await;
+    }
+    let none = format!("{SETS}/same-none");
+    asked.ask("PATCH", &none, json!({ "spec": {} })).await;
 }
 
 async fn statuses(asked: &mut Asked) {
@@ -309,44 +299,26 @@ async fn many(asked: &mut Asked) {
             Value::Null,
         )
         .await;
-    let exact = format!("resourceVersion={then}&resourceVersionMatch=Exact");
-    asked
-        .ask(
-            "GET",
-            &format!("{HOMED}?labelSelector=same%3Dmany&{exact}"),
-            Value::Null,
-        )
-        .await;
-    asked
-        .ask(
-            "GET",
-            &format!("{HOMED}?labelSelector=same%3Dmany"),
-            Value::Null,
-        )
-        .await;
-    let watch = format!("watch=true&timeoutSeconds=5&resourceVersion={then}");
-    let gone = asked
-        .ask("GET", &format!("{HOMED}?{watch}"), Value::Null)
-        .await;
-    asked
-        .answers
-        .push(("the watch tells".to_owned(), gone["type"].clone()));
-    asked
-        .ask(
-            "GET",
-            &format!("{HOMED}?watch=true&timeoutSeconds=5&resourceVersion=x"),
-            Value::Null,
-        )
-        .await;
+    moments(asked, &then).await;
     for number in 0..4 {
-        asked
-            .ask(
-                "DELETE",
-                &format!("{HOMED}/same-many-{number}"),
-                Value::Null,
-            )
-            .await;
+        let path = format!("{HOMED}/same-many-{number}");
+        asked.ask("DELETE", &path, Value::Null).await;
     }
+}
+
+/// What was at an earlier moment, and since.
+async fn moments(asked: &mut Asked, then: &str) {
+    let many = format!("{HOMED}?labelSelector=same%3Dmany");
+    let exact = format!("{many}&resourceVersion={then}&resourceVersionMatch=Exact");
+    asked.ask("GET", &exact, Value::Null).await;
+    asked.ask("GET", &many, Value::Null).await;
+    let watch = format!("{HOMED}?watch=true&timeoutSeconds=5&resourceVersion=");
+    let gone = asked
+        .ask("GET", &format!("{watch}{then}"), Value::Null)
+        .await;
+    let told = ("the watch tells".to_owned(), gone["type"].clone());
+    asked.answers.push(told);
+    asked.ask("GET", &format!("{watch}x"), Value::Null).await;
 }
 
 async fn script(client: Client) -> Vec<(String, Value)> {
