@@ -25,6 +25,37 @@ pub struct Encapsulation {
     pub vxlan: When,
 }
 
+impl Encapsulation {
+    /// Whether the kernel can do this for addresses of a family.
+    ///
+    /// ```
+    /// use ocicat_dataplane::hop::{Encapsulation, When};
+    ///
+    /// let pool = Encapsulation { ipip: When::Always, ..Encapsulation::default() };
+    /// assert!(pool.check(true).is_ok());
+    /// let why = pool.check(false).unwrap_err().to_string();
+    /// assert_eq!(why, "IP in IP carries IPv4 alone: an IPv6 pool can have VXLAN, or no encapsulation");
+    /// ```
+    ///
+    /// # Errors
+    /// What it cannot do, by name, and what it can instead.
+    pub const fn check(self, v4: bool) -> Result<(), EncapsulationError> {
+        match self.ipip {
+            When::Always | When::CrossSubnet if !v4 => Err(EncapsulationError::IpipOverIpv6),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An encapsulation that the kernel cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncapsulationError {
+    /// IP in IP (RFC 2003) for an IPv6 pool.
+    #[error("IP in IP carries IPv4 alone: an IPv6 pool can have VXLAN, or no encapsulation")]
+    IpipOverIpv6,
+}
+
 /// The way to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Toward {

@@ -1,5 +1,6 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::netns::{EnterError, beside, is_own, within};
 use super::sysctl::{Sysctl, SysctlError};
@@ -37,6 +38,70 @@ impl LinuxAttach {
     pub fn sysctl(mut self, folder: impl Into<PathBuf>) -> Self {
         self.sysctl = Some(folder.into());
         self
+    }
+}
+
+impl LinuxAttach {
+    /// As [`detach`](Attach::detach), and calls `gone` as soon as nobody sees the link any more: its name is free, its
+    /// addresses and routes are gone. When there is nothing to remove, it is called at once; on an error, never.
+    ///
+    /// The kernel answers a removal only after a grace period of its own, mostly 10 to 40 ms; the link is gone after less
+    /// than one. A long-lived process answers its own caller from `gone`, and gives the thread that this call blocks the
+    /// time that it takes. A process that ends right away gains nothing: its end waits for that thread.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn detach_telling(
+        &self,
+        detachment: &Detachment,
+        gone: impl FnOnce() + Send,
+    ) -> Result<bool, AttachError> {
+        let mut socket = open()?;
+        let Some(found) = removable(&mut socket, detachment)? else {
+            gone();
+            return Ok(false);
+        };
+        let mut watch = open()?;
+        let refused = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = || {
+                if until_gone(&mut watch, found.index, &refused) {
+                    gone();
+                }
+            };
+            std::thread::Builder::new()
+                .name("detach".to_owned())
+                .spawn_scoped(scope, watcher)
+                .map_err(|error| EnterError::NoThread(error.into()))?;
+            let removed = remove(&mut socket, &found);
+            refused.store(removed.is_err(), Ordering::Release);
+            removed
+        })
+    }
+}
+
+/// The link to remove, if it is there and the container's.
+fn removable(
+    socket: &mut Socket,
+    detachment: &Detachment,
+) -> Result<Option<KernelLink>, AttachError> {
+    let found = lookup(socket, &detachment.host_link)?;
+    Ok(found.filter(|found| {
+        // A pair whose maker died before it named it has no alias: it is nobody's.
+        let alias = found.alias.as_deref();
+        found.kind == "veth" && alias.is_none_or(|alias| alias == detachment.alias)
+    }))
+}
+
+/// Looks until a link is gone; false when its removal was refused, or when one cannot look.
+fn until_gone(socket: &mut Socket, index: u32, refused: &AtomicBool) -> bool {
+    const STEP: std::time::Duration = std::time::Duration::from_micros(200);
+    loop {
+        match socket.get(link::get_index(index)) {
+            Err(error) => return error.refusal == Refusal::NoLink,
+            Ok(_) if refused.load(Ordering::Acquire) => return false,
+            Ok(_) => std::thread::sleep(STEP),
+        }
     }
 }
 
@@ -79,18 +144,10 @@ impl Attach for LinuxAttach {
 
     fn detach(&self, detachment: &Detachment) -> Result<bool, AttachError> {
         let mut socket = open()?;
-        let Some(found) = lookup(&mut socket, &detachment.host_link)? else {
-            return Ok(false);
-        };
-        // A pair whose maker died before it named it has no alias: it is nobody's.
-        let ours = found
-            .alias
-            .as_deref()
-            .is_none_or(|alias| alias == detachment.alias);
-        if found.kind != "veth" || !ours {
-            return Ok(false);
+        match removable(&mut socket, detachment)? {
+            Some(found) => remove(&mut socket, &found),
+            None => Ok(false),
         }
-        remove(&mut socket, &found)
     }
 
     fn check(&self, attachment: &Attachment) -> Result<Vec<Difference>, AttachError> {

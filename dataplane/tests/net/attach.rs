@@ -174,6 +174,28 @@ fn attaching_twice_changes_nothing_and_detaching_twice_neither() {
 }
 
 #[test]
+fn a_removal_tells_when_the_link_is_gone() {
+    node(|| {
+        let pod = container();
+        let kernel = LinuxAttach::new();
+        kernel
+            .attach(&attachment(&pod, "one", &["10.1.0.5"]))
+            .unwrap();
+        let mut left = None;
+        let tell = || {
+            // Whoever is told finds the name free and the route gone.
+            let link = std::path::Path::new("/proc/sys/net/ipv4/conf/cali68caf03a5f4");
+            left = Some((link.exists(), our_routes()));
+        };
+        assert_eq!(kernel.detach_telling(&detachment("one"), tell), Ok(true));
+        assert_eq!(left, Some((false, vec![])));
+        let mut told = false;
+        let again = kernel.detach_telling(&detachment("one"), || told = true);
+        assert_eq!((again, told), (Ok(false), true));
+    });
+}
+
+#[test]
 fn settings_that_somebody_changed_are_named_and_put_right() {
     node(|| {
         let pod = container();
