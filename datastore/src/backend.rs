@@ -144,6 +144,29 @@ pub trait Backend: Send + Sync {
     /// A call that is dropped may have written all, some or nothing.
     async fn write(&self, ops: Vec<Op>) -> Vec<Result<Object, StoreError>>;
 
+    /// Whether [`write_in_order`](Self::write_in_order) costs no more than one write. Default false.
+    fn is_ordered(&self) -> bool {
+        false
+    }
+
+    /// Writes one after the other and stops at the first that fails: one result for each operation that was tried.
+    /// Whatever happens, none is done without those before it.
+    ///
+    /// # Cancel safety
+    /// As for [`write`](Self::write).
+    async fn write_in_order(&self, ops: Vec<Op>) -> Vec<Result<Object, StoreError>> {
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            let mut answers = self.write(vec![op]).await;
+            let failed = answers.iter().any(Result::is_err);
+            results.append(&mut answers);
+            if failed {
+                break;
+            }
+        }
+        results
+    }
+
     /// Reports every change of the scope's objects after `since`, which a [`Listing`] or an earlier change gave.
     ///
     /// # Errors

@@ -394,4 +394,34 @@ impl IpamStore for StoreIpam {
         }
         results
     }
+
+    fn is_ordered(&self) -> bool {
+        self.store.backend().is_ordered()
+    }
+
+    async fn write_in_order(&self, writes: Vec<Write>) -> Vec<Result<Revision, PortError>> {
+        let mut keys = Vec::with_capacity(writes.len());
+        let mut operations = Vec::with_capacity(writes.len());
+        let mut refused = None;
+        for write in writes {
+            let key = write.key();
+            match operation(write) {
+                Ok(operation) => operations.push(operation),
+                Err(error) => {
+                    refused = Some(Err(outage(error)));
+                    break;
+                }
+            }
+            keys.push(key);
+        }
+        let answers = self.store.backend().write_in_order(operations).await;
+        let all_done = answers.len() == keys.len() && answers.iter().all(Result::is_ok);
+        let results = keys.into_iter().zip(answers).map(|(key, answer)| {
+            let error = |error| write_error(key, error);
+            answer.map(revision).map_err(error)
+        });
+        let mut results: Vec<_> = results.collect();
+        results.extend(refused.filter(|_| all_done));
+        results
+    }
 }

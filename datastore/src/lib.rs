@@ -2,6 +2,7 @@
 
 mod annotations;
 mod backend;
+mod cache;
 #[cfg(feature = "crds")]
 pub mod crds;
 mod error;
@@ -44,6 +45,7 @@ pub mod validate;
 
 pub use annotations::LEASE_ANNOTATION;
 pub use backend::{Backend, Change, Listing, Op, Watch};
+pub use cache::{Cache, Snapshot};
 pub use error::StoreError;
 #[cfg(feature = "etcd")]
 pub use etcd::{Etcd, EtcdOptions};

@@ -22,7 +22,7 @@ use crate::layout::{self, Layout};
 use crate::object::{Key, Object, Revision, Scope, take_version};
 use readers::Readers;
 use signal::Waker;
-use table::{Outcome, Row, Write};
+use table::{Batch, Outcome, Row, Write};
 use worker::Request;
 
 /// How a [`Sqlite`] store is opened.
@@ -291,6 +291,50 @@ impl Prepared {
     }
 }
 
+impl Sqlite {
+    async fn write_all(&self, ops: Vec<Op>, ordered: bool) -> Vec<Result<Object, StoreError>> {
+        let mut writes = Vec::with_capacity(ops.len());
+        let mut prepared = Vec::with_capacity(ops.len());
+        for op in ops {
+            let made = self.shared.prepare(op).map(|(write, prepared)| {
+                writes.push(write);
+                prepared
+            });
+            let failed = made.is_err();
+            prepared.push(made);
+            if ordered && failed {
+                break;
+            }
+        }
+        let batch = Batch { writes, ordered };
+        let answer = match batch.writes.is_empty() {
+            true => Ok(Vec::new()),
+            false => {
+                let request = |reply| Request::Write { batch, reply };
+                self.shared.ask(request).await
+            }
+        };
+        let (outcomes, error) = match answer {
+            Ok(outcomes) => (outcomes, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let mut outcomes = outcomes.into_iter();
+        let mut results = Vec::with_capacity(prepared.len());
+        for prepared in prepared {
+            results.push(match (prepared, &error) {
+                (Err(refused), _) => Err(refused),
+                (Ok(_), Some(error)) => Err(error.clone()),
+                (Ok(prepared), None) => match outcomes.next() {
+                    Some(outcome) => prepared.answer(outcome),
+                    // Of an ordered batch that ended before.
+                    None => break,
+                },
+            });
+        }
+        results
+    }
+}
+
 #[async_trait]
 impl Backend for Sqlite {
     async fn get(&self, key: &Key) -> Result<Option<Object>, StoreError> {
@@ -315,33 +359,16 @@ impl Backend for Sqlite {
     }
 
     async fn write(&self, ops: Vec<Op>) -> Vec<Result<Object, StoreError>> {
-        let mut writes = Vec::with_capacity(ops.len());
-        let mut prepared = Vec::with_capacity(ops.len());
-        for op in ops {
-            prepared.push(self.shared.prepare(op).map(|(write, prepared)| {
-                writes.push(write);
-                prepared
-            }));
-        }
-        let answer = if writes.is_empty() {
-            Ok(Vec::new())
-        } else {
-            self.shared
-                .ask(|reply| Request::Write { writes, reply })
-                .await
-        };
-        let (mut outcomes, error) = match answer {
-            Ok(outcomes) => (outcomes.into_iter(), stopped()),
-            Err(error) => (Vec::new().into_iter(), error),
-        };
-        prepared
-            .into_iter()
-            .map(|prepared| {
-                let prepared = prepared?;
-                let outcome = outcomes.next().ok_or_else(|| error.clone())?;
-                prepared.answer(outcome)
-            })
-            .collect()
+        self.write_all(ops, false).await
+    }
+
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
+    /// In one commit.
+    async fn write_in_order(&self, ops: Vec<Op>) -> Vec<Result<Object, StoreError>> {
+        self.write_all(ops, true).await
     }
 
     async fn watch(&self, scope: &Scope, since: Revision) -> Result<Watch, StoreError> {

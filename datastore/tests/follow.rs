@@ -178,6 +178,8 @@ async fn following_goes_on_after_errors() {
     store.create(set("d")).await.expect("a write");
     assert!(matches!(follow.next().await, Event::Disconnected { .. }));
     let event = follow.next().await;
+    assert!(matches!(event, Event::Progress { .. }), "{event:?}");
+    let event = follow.next().await;
     assert!(
         matches!(&event, Event::Put(object) if object.name == "d"),
         "{event:?}"

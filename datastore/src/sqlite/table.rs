@@ -74,6 +74,14 @@ pub(super) enum Write {
     },
 }
 
+/// What one caller wants to be written.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) writes: Vec<Write>,
+    /// Whether to stop at the first that fails.
+    pub(super) ordered: bool,
+}
+
 /// What became of a [`Write`].
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -228,16 +236,26 @@ impl Table {
         Ok(Some((rows, complete)))
     }
 
-    /// Does many operations in one commit, each with its own outcome.
-    pub(super) fn write(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<Outcome>> {
+    /// Does many operations in one commit, each with its own outcome; those of an ordered batch up to the first that
+    /// fails.
+    pub(super) fn write(&mut self, batches: &[Batch]) -> rusqlite::Result<Vec<Vec<Outcome>>> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let old = head(&transaction)?;
         let mut last = old;
-        let mut outcomes = Vec::with_capacity(writes.len());
-        for write in writes {
-            outcomes.push(apply(&transaction, write, &mut last)?);
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let mut of_batch = Vec::with_capacity(batch.writes.len());
+            for write in &batch.writes {
+                let outcome = apply(&transaction, write, &mut last)?;
+                let done = matches!(outcome, Outcome::Written(_) | Outcome::Deleted { .. });
+                of_batch.push(outcome);
+                if batch.ordered && !done {
+                    break;
+                }
+            }
+            outcomes.push(of_batch);
         }
         if old.0 / CUT_EVERY != last.0 / CUT_EVERY && last.0 > self.keep {
             cut(&transaction, Revision(last.0 - self.keep))?;

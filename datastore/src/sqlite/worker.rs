@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use super::signal::Signal;
-use super::table::{Outcome, Row, Table, Write};
+use super::table::{Batch, Outcome, Row, Table};
 use super::{Reply, Shared, stopped};
 use crate::error::StoreError;
 use crate::feed::Entry;
@@ -19,7 +19,7 @@ const PAGE: u16 = 512;
 /// What the thread is asked to do.
 pub(super) enum Request {
     Write {
-        writes: Vec<Write>,
+        batch: Batch,
         reply: Reply<Vec<Outcome>>,
     },
     Watch {
@@ -89,25 +89,22 @@ impl Worker {
 
     /// Does everything that was asked so far, all writes in one commit; whether to go on.
     fn turn(&mut self) -> bool {
-        let mut writes = Vec::new();
+        let mut batches = Vec::new();
         let mut replies = Vec::new();
         let mut others = Vec::new();
         let mut go_on = true;
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Write {
-                    writes: wanted,
-                    reply,
-                } => {
-                    replies.push((wanted.len(), reply));
-                    writes.extend(wanted);
+                Request::Write { batch, reply } => {
+                    batches.push(batch);
+                    replies.push(reply);
                 }
                 Request::Stop => go_on = false,
                 other => others.push(other),
             }
         }
-        if !writes.is_empty() {
-            self.write(&writes, replies);
+        if !batches.is_empty() {
+            self.write(&batches, replies);
         }
         for request in others {
             self.serve(request);
@@ -115,18 +112,17 @@ impl Worker {
         go_on
     }
 
-    fn write(&mut self, writes: &[Write], replies: Vec<(usize, Reply<Vec<Outcome>>)>) {
-        match self.table.write(writes) {
+    fn write(&mut self, batches: &[Batch], replies: Vec<Reply<Vec<Outcome>>>) {
+        match self.table.write(batches) {
             Ok(outcomes) => {
                 self.signal.announce();
-                let mut outcomes = outcomes.into_iter();
-                for (count, reply) in replies {
+                for (outcomes, reply) in outcomes.into_iter().zip(replies) {
                     // Nobody waits for the answer of a call that was dropped.
-                    let _ = reply.send(Ok(outcomes.by_ref().take(count).collect()));
+                    let _ = reply.send(Ok(outcomes));
                 }
             }
             Err(error) => {
-                for (_, reply) in replies {
+                for reply in replies {
                     let _ = reply.send(Err(unavailable(&error)));
                 }
             }

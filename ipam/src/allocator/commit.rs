@@ -46,10 +46,18 @@ impl Ipam {
     /// Writes entries: their handles in one batch, then each block once. What did not get into a block is counted
     /// out of its handle again.
     pub(super) async fn commit(&self, desk: &mut Desk, entries: &[Entry]) -> Vec<Outcome> {
+        let wanted = counts(entries.iter());
+        let (counted, early) = if self.store.is_ordered() {
+            let all: BTreeSet<_> = entries.iter().map(|entry| entry.block).collect();
+            let writes = all.iter().filter_map(|cidr| desk.stored(cidr)).map(update);
+            self.count_in_and_write(&wanted, writes.collect()).await
+        } else {
+            (self.count_in(&wanted).await, Vec::new())
+        };
         let CountedIn {
             written,
             failed: refused,
-        } = self.count_in(&counts(entries.iter())).await;
+        } = counted;
         let mut blocks = BTreeSet::new();
         for entry in entries {
             if refused.contains_key(&entry.handle) {
@@ -59,7 +67,7 @@ impl Ipam {
             }
         }
         desk.touched.retain(|cidr| blocks.contains(cidr));
-        let failed = self.write_blocks(desk, &blocks).await;
+        let failed = self.write_blocks(desk, &blocks, early).await;
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             outcomes.push(
@@ -79,23 +87,25 @@ impl Ipam {
         outcomes
     }
 
-    /// Writes changed blocks in one batch. A block that was not written is read again, and forgotten when that is
+    /// Writes changed blocks in one batch, but for the first of them, of which it is known how that went. A block that was not written is read again, and forgotten when that is
     /// not possible.
     async fn write_blocks(
         &self,
         desk: &mut Desk,
         blocks: &BTreeSet<Prefix>,
+        early: Vec<Result<Revision, StoreError>>,
     ) -> BTreeMap<Prefix, Failure> {
         let stored: Vec<_> = blocks.iter().filter_map(|cidr| desk.stored(cidr)).collect();
         let sequences: Vec<_> = stored
             .iter()
             .map(|s| (s.value.cidr(), s.value.sequence()))
             .collect();
-        let update = |s: Stored<Block>| Write::Update(Record::Block(s.value), s.revision);
-        let results = self
-            .store
-            .write(stored.into_iter().map(update).collect())
-            .await;
+        let left = stored.into_iter().skip(early.len()).map(update);
+        let left: Vec<_> = left.collect();
+        let mut results = early;
+        if !left.is_empty() {
+            results.extend(self.store.write(left).await);
+        }
         let mut failed = BTreeMap::new();
         let mut results = results.into_iter();
         for (cidr, sequence) in sequences {
@@ -138,6 +148,10 @@ impl Ipam {
         }
         failed
     }
+}
+
+fn update(stored: Stored<Block>) -> Write {
+    Write::Update(Record::Block(stored.value), stored.revision)
 }
 
 /// A block that was not written, or of which that is not known.

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::{ATTEMPTS, Ipam};
-use crate::{Handle, HandleId, Prefix, Record, RecordKey, ReleaseError, StoreError, Stored, Write};
+use crate::{
+    Handle, HandleId, Prefix, Record, RecordKey, ReleaseError, Revision, StoreError, Stored, Write,
+};
 
 /// Addresses by handle and block.
 pub(crate) type Counts = BTreeMap<HandleId, BTreeMap<Prefix, u32>>;
@@ -67,6 +69,48 @@ impl Ipam {
             counted.failed.insert(id, error);
         }
         counted
+    }
+
+    /// Counts addresses in and writes blocks, in one call of a store that keeps their order: handles that do not exist are
+    /// made, then the blocks are replaced. Also says what became of the first blocks; those after these have not
+    /// been tried.
+    pub(super) async fn count_in_and_write(
+        &self,
+        counts: &Counts,
+        blocks: Vec<Write>,
+    ) -> (CountedIn, Vec<Result<Revision, StoreError>>) {
+        let fresh = counts.keys().map(|id| incremented(Handle::new(id), counts));
+        let fresh: Vec<Handle> = fresh.collect();
+        let create = |handle: &Handle| Write::Create(Record::Handle(handle.clone()));
+        let (handles, expected) = (fresh.len(), blocks.len());
+        let writes = fresh.iter().map(create).chain(blocks).collect();
+        let mut results = self.store.write_in_order(writes).await;
+        let of_blocks = results.split_off(results.len().min(handles));
+        let failure = results.iter().chain(&of_blocks).find_map(|result| {
+            let error = result.as_ref().err()?;
+            (!error.is_conflict()).then(|| error.clone())
+        });
+        let mut counted = CountedIn::default();
+        for (value, result) in fresh.into_iter().zip(results) {
+            if let Ok(revision) = result {
+                let id = value.id.clone();
+                counted.written.insert(id, Stored { value, revision });
+            }
+        }
+        if let Some(error) = failure {
+            // Whether anything was written is not known: the blocks will tell.
+            let done = of_blocks.into_iter().filter(Result::is_ok);
+            let unknown = std::iter::repeat_with(|| Err(error.clone()));
+            return (counted, done.chain(unknown).take(expected).collect());
+        }
+        if counted.written.len() < handles {
+            let mut rest = counts.clone();
+            rest.retain(|id, _| !counted.written.contains_key(id));
+            let CountedIn { written, failed } = self.count_in(&rest).await;
+            counted.written.extend(written);
+            counted.failed = failed;
+        }
+        (counted, of_blocks)
     }
 
     /// Takes back what was counted in and did not get into a block, unless somebody has written the handle since: then

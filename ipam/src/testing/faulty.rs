@@ -210,4 +210,34 @@ impl IpamStore for FaultyStore {
             }
         }
     }
+
+    fn is_ordered(&self) -> bool {
+        self.store.is_ordered()
+    }
+
+    async fn write_in_order(&self, mut writes: Vec<Write>) -> Vec<Result<Revision, StoreError>> {
+        match self.mishap(&writes).await {
+            Mishap::None => self.store.write_in_order(writes).await,
+            Mishap::Conflict => {
+                let first = writes.first().map(Write::key);
+                first
+                    .map(|key| Err(StoreError::Conflict(key)))
+                    .into_iter()
+                    .collect()
+            }
+            Mishap::Refuse => writes.iter().map(|_| Err(unavailable())).collect(),
+            Mishap::LoseReply => {
+                let count = writes.len();
+                self.store.write_in_order(writes).await;
+                (0..count).map(|_| Err(unavailable())).collect()
+            }
+            Mishap::CrashAfter(done) => {
+                writes.truncate(done);
+                if !writes.is_empty() {
+                    self.store.write_in_order(writes).await;
+                }
+                never().await
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@ use ocicat_ipam::{
 /// looked at with every write: of the record that it concerns, and those that belong to it.
 pub(crate) struct Ledger {
     memory: Arc<MemoryStore>,
+    ordered: bool,
     books: Mutex<Books>,
 }
 
@@ -28,7 +29,7 @@ struct Books {
 }
 
 impl Ledger {
-    pub(crate) fn new(memory: Arc<MemoryStore>) -> Self {
+    pub(crate) fn new(memory: Arc<MemoryStore>, ordered: bool) -> Self {
         let books = Books {
             now: SystemTime::UNIX_EPOCH,
             blocks: BTreeMap::new(),
@@ -38,6 +39,7 @@ impl Ledger {
         };
         Self {
             memory,
+            ordered,
             books: Mutex::new(books),
         }
     }
@@ -233,5 +235,9 @@ impl IpamStore for Ledger {
             results.push(result);
         }
         results
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.ordered
     }
 }

@@ -66,7 +66,7 @@ impl World {
             config.cooldown = Duration::from_secs(30);
         }
         store.set_config(config);
-        let store = Arc::new(Ledger::new(store));
+        let store = Arc::new(Ledger::new(store, dice.one_in(2)));
         let nodes = (0..NODES).map(|n| node(&store, n, dice.roll())).collect();
         Self {
             dice,
