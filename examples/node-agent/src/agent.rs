@@ -1,35 +1,42 @@
 //! The agent put together.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ocicat_dataplane::linux::{self, LinuxAttach, LinuxDataplane};
-use ocicat_dataplane::state::{Hop, Route, RouteKey};
-use ocicat_dataplane::{Attach, Dataplane, names};
+use ocicat_bgp::Filter;
+use ocicat_dataplane::interfaces::Interface;
+use ocicat_dataplane::linux;
+use ocicat_dataplane::{Attach, Dataplane};
 use ocicat_datastore::ipam::StoreIpam;
+use ocicat_datastore::model::Kind;
 use ocicat_datastore::{Backend, Store, StoreError};
 use ocicat_ipam::{BlockAffine, Ipam, Strategy};
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::assigner::Assigner;
-use crate::attachments::{Attachments, Busy};
 use crate::config::{Config, ConfigError};
 use crate::control::Question;
 use crate::core::{Applied, Channels, Core, Desired, Fixed, Ports, Restore};
-use crate::detect::{DetectError, Method};
+use crate::detect::DetectError;
 use crate::drain::Drain;
 use crate::events::Events;
 use crate::facts::Facts;
-use crate::register::{Registration, register};
+use crate::install;
+use crate::metrics::Meters;
+use crate::register::{Registering, Registration};
 use crate::secrets::Secrets;
 use crate::snapshot::{self, Snapshot};
 use crate::speaker::{Speaker, SpeakerError};
-use crate::startup::{self, Place};
+use crate::startup::Place;
+use crate::uphold::Remains;
+
+mod kernel;
+mod place;
+mod tasks;
+
+use kernel::{predecessors_routes, way_to};
+use tasks::Beside;
 
 /// An agent to be run: the reference parts, each of which can be replaced.
 pub struct Agent {
@@ -38,6 +45,7 @@ pub struct Agent {
     dataplane: Option<Box<dyn Dataplane>>,
     attach: Option<Arc<dyn Attach>>,
     strategy: Option<Box<dyn Strategy>>,
+    filter: Option<Arc<dyn Filter>>,
 }
 
 /// Why an agent cannot run.
@@ -80,6 +88,7 @@ impl Agent {
             dataplane: None,
             attach: None,
             strategy: None,
+            filter: None,
         }
     }
 
@@ -111,6 +120,13 @@ impl Agent {
         self
     }
 
+    /// With a filter of one's own, which is asked about every route that a peer sends and no BGPFilter decides about.
+    #[must_use]
+    pub fn filter(mut self, filter: Arc<dyn Filter>) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
     /// Runs until `shutdown` is over. BGP sessions are then closed without a NOTIFICATION, and the kernel is left as it
     /// is: packets flow on, and peers keep the routes for the restart time.
     ///
@@ -125,12 +141,20 @@ impl Agent {
         };
         let store = Store::new(backend);
         let snapshot = self.snapshot(&node);
-        let place = self.place()?;
+        let interfaces =
+            linux::interfaces().map_err(|error| AgentError::Kernel(Box::new(error)))?;
+        let place =
+            place::place(&self.config, &store, &node, snapshot.as_ref(), &interfaces).await?;
+        let ipam = self.ipam(&store);
+        self.prepare_host();
         let (preserved, adopted) = predecessors_routes()?;
-        let (speaker, speaker_events) = Speaker::new(preserved);
-        let wires = Wires::new(&node);
+        let (speaker, speaker_events) = Speaker::new(preserved, self.filter.take());
+        let wires = Wires::new(&node, ipam.settings_changed);
+        let ipam = ipam.ipam;
         let mut tasks = JoinSet::new();
-        self.spawn(&mut tasks, &node, &store, &wires)?;
+        self.spawn(&mut tasks, Beside::new(&node, &store, &ipam, &wires))?;
+        let before = snapshot.as_ref();
+        let registering = self.registering(&store, ipam, &node, &place, (&interfaces, before));
         let drain = Drain::open(self.config.paths.state.join("state/drain"));
         let core = Core::new(
             self.fixed(node.clone(), &place),
@@ -139,7 +163,6 @@ impl Agent {
             drain,
             wires.ports,
         );
-        let keeping = tokio::spawn(snapshot::keep(self.snapshot_path(), wires.snapshots));
         let (stop, stopped) = watch::channel(false);
         let (progress, registration) = watch::channel(Registration::default());
         let channels = Channels {
@@ -149,23 +172,43 @@ impl Agent {
             speaker_events,
             speaker,
             resolve: way_to,
+            interfaces: || linux::interfaces().unwrap_or_default(),
             registration,
             secrets: wires.secrets,
             store: store.clone(),
             shutdown: stopped,
         };
-        let mut core = tokio::spawn(core.run(channels));
-        let registering = register(&store, &node, &place, &progress);
-        let outcome = tokio::select! {
-            () = shutdown => Ok(()),
-            Err(error) = registering => Err(error.into()),
-            ended = &mut core => return ended.unwrap_or(Ok(())).map_err(Into::into),
+        let running = Running {
+            core,
+            channels,
+            registering,
+            progress,
+            keeping: tokio::spawn(snapshot::keep(self.snapshot_path(), wires.snapshots)),
+            stop,
         };
-        let _ = stop.send(true);
-        let ended = core.await;
-        // The core was the last to publish: the newest snapshot is written now.
-        let _ = keeping.await;
-        outcome.and(ended.unwrap_or(Ok(())).map_err(Into::into))
+        running.until(shutdown).await
+    }
+
+    fn registering(
+        &self,
+        store: &Store,
+        ipam: Arc<Ipam>,
+        node: &str,
+        place: &Place,
+        (interfaces, snapshot): (&[Interface], Option<&Snapshot>),
+    ) -> Registering {
+        let remains = snapshot.map(|snapshot| Remains::of(snapshot, interfaces));
+        let networks = interfaces.iter().flat_map(|one| one.addresses.clone());
+        Registering {
+            store: store.clone(),
+            ipam,
+            node: node.to_owned(),
+            as_number: self.config.as_number,
+            pools: self.config.pools.clone(),
+            networks: networks.collect(),
+            remains: remains.unwrap_or_default(),
+            place: place.clone(),
+        }
     }
 
     fn snapshot_path(&self) -> PathBuf {
@@ -183,150 +226,82 @@ impl Agent {
         }
     }
 
-    /// Starts everything that runs beside the core.
-    fn spawn(
-        &mut self,
-        tasks: &mut JoinSet<()>,
-        node: &str,
-        store: &Store,
-        wires: &Wires,
-    ) -> Result<(), AgentError> {
-        let events = &wires.ports.events;
-        let strategy = self
-            .strategy
-            .take()
-            .unwrap_or_else(|| Box::new(BlockAffine));
-        let ipam = Arc::new(Ipam::new(Arc::new(StoreIpam::new(store.clone())), strategy));
-        let (desired, facts) = (
-            wires.ports.desired.subscribe(),
-            wires.ports.facts.subscribe(),
-        );
-        tasks.spawn(crate::drive::drive(
-            self.open_dataplane()?,
-            desired,
-            wires.reports.clone(),
-        ));
-        tasks.spawn(crate::tunnel::follow(
-            store.clone(),
-            Arc::clone(&ipam),
-            node.to_owned(),
-            facts.clone(),
-        ));
-        tasks.spawn(crate::control::serve(
-            self.socket("node.sock")?,
-            wires.questions.clone(),
-            events.clone(),
-        ));
-        tasks.spawn(crate::secrets::follow(
-            self.config.paths.secrets.clone(),
-            wires.ports.secrets.subscribe(),
-            wires.found.clone(),
-        ));
-        let (assigner, assigning) = Assigner::new(Arc::clone(&ipam));
-        tasks.spawn(assigning);
-        let attachments = Attachments {
-            node: node.to_owned(),
-            store: store.clone(),
-            ipam,
-            assigner,
-            attach: self
-                .attach
-                .take()
-                .unwrap_or_else(|| Arc::new(LinuxAttach::new())),
-            facts,
-            core: wires.questions.clone(),
-            events: events.clone(),
-            busy: Busy::default(),
-            counts: crate::attachments::Counts::default(),
-        };
-        let tombstones = self.config.paths.state.join("tombstones");
-        tasks.spawn(crate::cni::serve(
-            self.socket("cni.sock")?,
-            Arc::new(attachments),
-            tombstones,
-        ));
-        Ok(())
+    /// Plugins come before there is a configuration that names them. A host that cannot be written to is no reason not
+    /// to run.
+    fn prepare_host(&self) {
+        let config = &self.config.install;
+        let outcome =
+            install::plugins(config).and_then(|copied| Ok((copied, install::host(config)?)));
+        match outcome {
+            Ok((copied, files)) if copied > 0 || !files.is_empty() => {
+                tracing::info!(
+                    copied,
+                    ?files,
+                    "CNI plugins and notes to other programs are on the host"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "not everything could be put on the host"),
+        }
     }
 
-    fn place(&self) -> Result<Place, AgentError> {
-        let method = Method::parse(
-            self.config
-                .node
-                .address_detection
-                .as_deref()
-                .unwrap_or_default(),
-        )?;
-        let interfaces =
-            linux::interfaces().map_err(|error| AgentError::Kernel(Box::new(error)))?;
-        let source = match method {
-            Method::CanReach(address) => linux::way_to(address)
-                .ok()
-                .flatten()
-                .and_then(|way| way.source),
-            _ => None,
-        };
-        Ok(startup::place(&method, &interfaces, source)?)
-    }
-
-    fn open_dataplane(&mut self) -> Result<Box<dyn Dataplane>, AgentError> {
-        match self.dataplane.take() {
-            Some(dataplane) => Ok(dataplane),
-            None => LinuxDataplane::new(linux::Options::default())
-                .map(|dataplane| Box::new(dataplane) as Box<dyn Dataplane>)
-                .map_err(|error| AgentError::Kernel(Box::new(error))),
+    fn ipam(&mut self, store: &Store) -> Allocation {
+        let strategy = self.strategy.take();
+        let strategy = strategy.unwrap_or_else(|| Box::new(BlockAffine));
+        let port = Arc::new(StoreIpam::new(store.clone()).remembering());
+        let settings = Arc::clone(&port);
+        Allocation {
+            ipam: Arc::new(Ipam::new(port, strategy)),
+            settings_changed: Box::new(move |kind| settings.changed(kind)),
         }
     }
 
     fn fixed(&self, node: String, place: &Place) -> Fixed {
-        let mut felix: BTreeMap<String, String> = BTreeMap::new();
-        for name in self.config.felix.keys() {
-            felix.insert(
-                name.to_ascii_lowercase(),
-                self.config.felix(name).unwrap_or_default(),
-            );
-        }
-        for (name, value) in std::env::vars() {
-            if let Some(name) = name.strip_prefix("FELIX_") {
-                felix.insert(name.to_ascii_lowercase(), value);
-            }
-        }
         Fixed {
             node,
             uplink: Some(place.uplink.clone()),
             uplink_v6: place.uplink_v6(),
-            felix,
+            felix: self.config.parameters(),
+            settings: self.config.shown(),
             addresses: place.addresses().map(|one| one.ip()).collect(),
             bgp: self.config.bgp.clone(),
             closed: Vec::new(),
         }
     }
+}
 
-    /// A socket in the run folder, for root alone.
-    fn socket(&self, name: &str) -> Result<UnixListener, AgentError> {
-        let folder = &self.config.paths.run;
-        let path = folder.join(name);
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| AgentError::File { path, source }
+/// An agent that has been put together.
+struct Running {
+    core: Core,
+    channels: Channels,
+    registering: Registering,
+    progress: watch::Sender<Registration>,
+    keeping: tokio::task::JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+        let mut core = tokio::spawn(self.core.run(self.channels));
+        let registering = self.registering.run(&self.progress);
+        let outcome: Result<(), AgentError> = tokio::select! {
+            () = shutdown => Ok(()),
+            Err(error) = registering => Err(error.into()),
+            ended = &mut core => return Ok(ended.unwrap_or(Ok(()))?),
         };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(failed(folder))?;
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
-            .map_err(failed(folder))?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(&path)(error));
-            }
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path).map_err(failed(&path))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-            .map_err(failed(&path))?;
-        Ok(listener)
+        let _ = self.stop.send(true);
+        let ended = core.await.unwrap_or(Ok(()));
+        // The core was the last to publish: the newest snapshot is written now.
+        let _ = self.keeping.await;
+        outcome?;
+        Ok(ended?)
     }
+}
+
+/// Who hands out addresses, and how it hears of what it depends on.
+struct Allocation {
+    ipam: Arc<Ipam>,
+    settings_changed: Box<dyn Fn(Kind) + Send + Sync>,
 }
 
 /// The channels between the agent's tasks.
@@ -342,7 +317,7 @@ struct Wires {
 }
 
 impl Wires {
-    fn new(node: &str) -> Self {
+    fn new(node: &str, changed: Box<dyn Fn(Kind) + Send + Sync>) -> Self {
         let (questions, asked) = mpsc::channel(256);
         let (reports, applied) = mpsc::channel(16);
         let (publish, snapshots) = watch::channel(None);
@@ -351,6 +326,10 @@ impl Wires {
             desired: watch::Sender::new(Desired::default()),
             facts: watch::Sender::new(Arc::new(Facts::default())),
             snapshots: publish,
+            changed,
+            meters: Meters::default(),
+            listening: watch::Sender::default(),
+            resync: watch::Sender::new(RESYNC),
             secrets: watch::Sender::default(),
             events: Events::new(node),
         };
@@ -367,29 +346,5 @@ impl Wires {
     }
 }
 
-/// What an earlier agent left in the kernel: whether there is anything, and its routes by way of others, which are
-/// kept until BGP has told what is so now.
-fn predecessors_routes() -> Result<(bool, BTreeMap<RouteKey, Route>), AgentError> {
-    let routes = linux::routes_of(names::ROUTE_PROTOCOL)
-        .map_err(|error| AgentError::Kernel(Box::new(error)))?;
-    let by_others = |route: &Route| route.hops.iter().all(|hop| matches!(hop, Hop::Via { .. }));
-    let found = !routes.is_empty();
-    Ok((
-        found,
-        routes
-            .into_iter()
-            .filter(|(_, route)| by_others(route))
-            .collect(),
-    ))
-}
-
-/// How the kernel reaches an address that is no neighbour.
-fn way_to(address: IpAddr) -> Option<Hop> {
-    let way = linux::way_to(address).ok()??;
-    let gateway = way.gateway?;
-    Some(Hop::Via {
-        gateway,
-        link: way.link,
-        onlink: false,
-    })
-}
+/// How often the kernel is read anew, before anything is known of parameters.
+const RESYNC: Duration = Duration::from_secs(90);

@@ -117,7 +117,14 @@ impl Attachments {
         };
         let mtu = pod.wishes.mtu.unwrap_or(facts.mtu);
         let made = self
-            .connect(pod, namespace, &addresses, mtu, &endpoint, deadline)
+            .connect(
+                pod,
+                namespace,
+                &addresses,
+                mtu,
+                (&endpoint, existing.is_none()),
+                deadline,
+            )
             .await;
         match made {
             Ok(added) => Ok(added),
@@ -178,7 +185,7 @@ impl Attachments {
         namespace: OwnedFd,
         addresses: &[IpAddr],
         mtu: u32,
-        endpoint: &str,
+        (endpoint, first): (&str, bool),
         deadline: Instant,
     ) -> Result<Added, AttachmentError> {
         let host_link = Self::host_link(pod);
@@ -193,7 +200,7 @@ impl Attachments {
             ],
         );
         let written = self
-            .write_endpoint(pod, addresses, &host_link, &attached, endpoint)
+            .write_endpoint(pod, addresses, &host_link, &attached, endpoint, first)
             .await?;
         self.wait(pod, endpoint, written, deadline).await;
         Ok(Added {

@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::parameters::{self, Shown, Source};
+
+mod environment;
+
+pub use environment::variables;
+
 /// The whole file. A key that is not here is an error that names it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -20,8 +26,71 @@ pub struct Config {
     pub paths: Paths,
     /// Logs.
     pub log: LogConfig,
+    /// Where the agent answers health checks; Felix's parameters say it too.
+    pub health: Listen,
+    /// Where the agent shows metrics; Felix's parameters say it too.
+    pub metrics: Listen,
+    /// What the agent puts on the host.
+    pub install: InstallConfig,
     /// Felix's parameters by Felix's names, such as `DefaultEndpointToHostAction`.
     pub felix: BTreeMap<String, toml::Value>,
+    /// The namespace of the agent's own objects (`POD_NAMESPACE`); `kube-system`.
+    pub namespace: String,
+    /// Pools that are made in a cluster that has none.
+    #[serde(skip)]
+    pub pools: DefaultPools,
+    /// The node's AS, from the environment.
+    #[serde(skip)]
+    pub as_number: Option<u32>,
+    /// `FELIX_*` of the environment.
+    #[serde(skip)]
+    felix_environment: Vec<(String, String)>,
+    /// The file.
+    #[serde(skip)]
+    path: String,
+    /// Where each setting that is not the default's comes from.
+    #[serde(skip)]
+    sources: BTreeMap<&'static str, Source>,
+    /// What the environment says without an effect.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// Pools that are made in a cluster that has none: `CALICO_IPV4POOL_*`, `CALICO_IPV6POOL_*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultPools {
+    /// None are made (`NO_DEFAULT_POOLS`).
+    pub none: bool,
+    /// What is stated about the IPv4 pool, by the part of the name behind `POOL_`.
+    pub v4: BTreeMap<String, String>,
+    /// What is stated about the IPv6 pool.
+    pub v6: BTreeMap<String, String>,
+}
+
+/// Where something listens.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Listen {
+    /// Address and port; without, Felix's parameters decide.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[install]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct InstallConfig {
+    /// A folder with CNI plugins, which are copied to `cni-bin`; without, none are.
+    pub plugins: Option<PathBuf>,
+    /// Where runtimes look for plugins; `/opt/cni/bin`.
+    pub cni_bin: Option<PathBuf>,
+    /// Where runtimes look for networks, `/etc/cni/net.d`: the network's configuration is written there when the agent
+    /// is ready; without, none is.
+    pub cni_net: Option<PathBuf>,
+    /// A network configuration to be written in place of the agent's own.
+    pub cni_config: Option<PathBuf>,
+    /// NetworkManager, systemd-networkd and udev are told to leave the agent's links and routes alone: files below
+    /// this folder, `/etc` on a host. Without, they are not.
+    pub host_etc: Option<PathBuf>,
 }
 
 /// `[node]`.
@@ -31,8 +100,10 @@ pub struct NodeConfig {
     /// The node's name; default: `NODENAME`, else the host's name in lower case.
     pub name: Option<String>,
     /// How the node's address is found: `first-found` (default), `can-reach=ADDRESS`, `interface=REGEX,...`,
-    /// `skip-interface=REGEX,...`, `cidr=RANGE,...`, or an address with its prefix length.
+    /// `skip-interface=REGEX,...`, `cidr=RANGE,...`, `kubernetes-internal-ip`, or an address with its prefix length.
     pub address_detection: Option<String>,
+    /// The same for the IPv6 address; `none` for none. Default: as for IPv4.
+    pub address_detection_v6: Option<String>,
 }
 
 /// `[datastore]`.
@@ -135,6 +206,24 @@ pub enum ConfigError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// A parameter of Felix that there is not.
+    #[error("{}: [felix] {key}: there is no such parameter", path.display())]
+    Parameter {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A variable of the environment has a value that it cannot have.
+    #[error("environment {name}: {value:?}: expected {expected}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
     /// The node's name cannot be used as one.
     #[error(
         "the node's name {0:?} is not a DNS subdomain (lower-case letters, digits, '-' and '.'); set [node] name or NODENAME"
@@ -149,35 +238,134 @@ impl Config {
     /// [`ConfigError`], with file and key.
     pub fn load(
         path: Option<&Path>,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut config = match path {
             None => Self::default(),
-            Some(path) => {
-                let text =
-                    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-                        path: path.to_path_buf(),
-                        source,
-                    })?;
-                toml::from_str(&text).map_err(|source| ConfigError::Syntax {
-                    path: path.to_path_buf(),
-                    source: Box::new(source),
-                })?
-            }
+            Some(path) => Self::read(path)?,
         };
-        if let Some(url) = environment("OCICAT_DATASTORE") {
-            config.datastore.url = url;
+        if config.namespace.is_empty() {
+            "kube-system".clone_into(&mut config.namespace);
         }
-        if let Some(filter) = environment("OCICAT_LOG") {
-            config.log.filter = filter;
+        config.lay_over(environment.into_iter().collect())?;
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
+            path: path.to_path_buf(),
+            source: Box::new(source),
+        })?;
+        config.path = path.display().to_string();
+        let unknown = |key: &&String| {
+            !parameters::KNOWN
+                .iter()
+                .any(|one| one.name.eq_ignore_ascii_case(key))
+        };
+        if let Some(key) = config.felix.keys().find(unknown) {
+            return Err(ConfigError::Parameter {
+                path: path.to_path_buf(),
+                key: key.clone(),
+            });
         }
-        if let Some(method) = environment("IP_AUTODETECTION_METHOD") {
-            config.node.address_detection = Some(method);
-        }
-        if let Some(name) = environment("NODENAME") {
-            config.node.name = Some(name);
+        let file = || Source::File(path.display().to_string());
+        let stated = [
+            ("node.name", config.node.name.is_some()),
+            (
+                "node.address-detection",
+                config.node.address_detection.is_some(),
+            ),
+            (
+                "datastore.url",
+                config.datastore.url != DatastoreConfig::default().url,
+            ),
+            ("bgp.listen", config.bgp.listen.is_some()),
+            ("bgp.router-id", config.bgp.router_id.is_some()),
+            (
+                "log.filter",
+                config.log.filter != LogConfig::default().filter,
+            ),
+        ];
+        for (name, _) in stated.into_iter().filter(|(_, stated)| *stated) {
+            config.sources.insert(name, file());
         }
         Ok(config)
+    }
+
+    /// Felix's parameters of file and environment. `[health]` and `[metrics]` are some of them in other words.
+    #[must_use]
+    pub fn parameters(&self) -> parameters::Fixed {
+        let text = |value: &toml::Value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
+        let mut file: Vec<_> = self
+            .felix
+            .iter()
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect();
+        for (prefix, listen) in [
+            ("health", self.health.listen),
+            ("prometheusMetrics", self.metrics.listen),
+        ] {
+            let Some(listen) = listen else { continue };
+            file.push((format!("{prefix}Enabled"), "true".to_owned()));
+            file.push((format!("{prefix}Host"), listen.ip().to_string()));
+            file.push((format!("{prefix}Port"), listen.port().to_string()));
+        }
+        parameters::Fixed::new(file, &self.path, self.felix_environment.clone())
+    }
+
+    /// The settings of the program itself, with where they come from.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Shown> {
+        let optional = |value: Option<String>| value.unwrap_or_default();
+        let values = [
+            ("node.name", optional(self.node_name().ok())),
+            (
+                "node.address-detection",
+                optional(self.node.address_detection.clone()),
+            ),
+            // What follows the question mark may be secret.
+            (
+                "datastore.url",
+                self.datastore
+                    .url
+                    .split('?')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            ),
+            (
+                "bgp.listen",
+                optional(self.bgp.listen.map(|one| one.to_string())),
+            ),
+            (
+                "bgp.router-id",
+                optional(self.bgp.router_id.map(|one| one.to_string())),
+            ),
+            ("log.filter", self.log.filter.clone()),
+            ("paths.state", self.paths.state.display().to_string()),
+            ("paths.run", self.paths.run.display().to_string()),
+            ("paths.secrets", self.paths.secrets.display().to_string()),
+        ];
+        let source = |name| {
+            self.sources
+                .get(name)
+                .unwrap_or(&Source::Default)
+                .to_string()
+        };
+        let shown = values.into_iter().map(|(name, value)| Shown {
+            name: name.to_owned(),
+            value,
+            source: source(name),
+        });
+        shown.collect()
     }
 
     /// The node's name: configured, or the host's.
@@ -203,87 +391,7 @@ impl Config {
             Err(ConfigError::NodeName(name))
         }
     }
-
-    /// A Felix parameter from the file, as text.
-    #[must_use]
-    pub fn felix(&self, name: &str) -> Option<String> {
-        let (_, value) = self
-            .felix
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-        Some(
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned),
-        )
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_environment_wins_over_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("node.toml");
-        std::fs::write(
-            &path,
-            "[node]\nname = \"a\"\n[datastore]\nurl = \"memory:\"\n[felix]\nVXLANMTU = 1400\n",
-        )
-        .unwrap();
-        let none = Config::load(Some(&path), |_| None).unwrap();
-        assert_eq!(
-            (
-                none.node_name().unwrap().as_str(),
-                none.datastore.url.as_str()
-            ),
-            ("a", "memory:")
-        );
-        assert_eq!(none.felix("vxlanmtu").as_deref(), Some("1400"));
-        let set = Config::load(Some(&path), |name| {
-            (name == "NODENAME").then(|| "b".to_owned())
-        })
-        .unwrap();
-        assert_eq!(set.node_name().unwrap(), "b");
-    }
-
-    #[test]
-    fn an_unknown_key_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("node.toml");
-        std::fs::write(&path, "[bgp]\nlisten-port = 179\n").unwrap();
-        let error = Config::load(Some(&path), |_| None).unwrap_err().to_string();
-        assert!(
-            error.contains("listen-port") && error.contains("node.toml"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_node_needs_a_name_that_kubernetes_accepts() {
-        for (name, good) in [
-            ("node1", true),
-            ("a.b-c", true),
-            ("Node", false),
-            ("-a", false),
-            ("", false),
-            ("a_b", false),
-        ] {
-            let node = NodeConfig {
-                name: Some(name.to_owned()),
-                address_detection: None,
-            };
-            assert_eq!(
-                Config {
-                    node,
-                    ..Config::default()
-                }
-                .node_name()
-                .is_ok(),
-                good,
-                "{name}"
-            );
-        }
-    }
-}
+mod tests;

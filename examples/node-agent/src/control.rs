@@ -1,16 +1,28 @@
 //! The agent's control socket, `<run>/node.sock`: questions that a command line or a lab asks a running agent.
 //!
 //! One request a connection, one answer, both JSON in a frame of a four-byte big-endian length and that many bytes
-//! (at most 1 MiB). `events` answers with a stream of frames until either side closes.
+//! (a request at most 1 MiB, an answer at most 64 MiB). `events` answers with a stream of frames until either side
+//! closes, `diags` with one for each file.
 
 use serde::{Deserialize, Serialize};
 
+mod answers;
 mod client;
+mod diags;
 mod frame;
 mod server;
+#[cfg(test)]
+mod tests;
 
+pub use answers::{
+    BgpShown, Configuration, DatastoreShown, Drained, Endpoint, PolicyCount, PolicyCounters,
+    RuleCount, Version,
+};
 pub use client::{Client, ControlError, Events};
-pub(crate) use server::{Question, serve};
+pub(crate) use server::{KernelPart, Question, Serving, serve};
+
+/// The version of what is asked and answered here. Requests and fields are added; a change of meaning counts it up.
+pub const PROTOCOL: u32 = 1;
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +44,21 @@ pub enum Request {
     Routes,
     /// What happens, as it happens.
     Events,
+    /// The versions of the program, its protocols and its files.
+    Version,
+    /// Every parameter in force, and where its value comes from.
+    Config,
+    /// The pods of this node.
+    Endpoints,
+    /// How many packets each rule has met, and how many were dropped for which reason.
+    Counters,
+    /// Announces this node's routes as ones that go away (RFC 8326), or as usual again.
+    Drain {
+        /// Whether the node is drained.
+        on: bool,
+    },
+    /// Everything that helps to find a fault, secrets taken out; a frame for each file.
+    Diags,
 }
 
 const fn default_timeout() -> u64 {
@@ -88,6 +115,12 @@ pub struct Status {
     pub policies: usize,
     /// How many times a state has been applied.
     pub applies: u64,
+    /// What is known of the datastore.
+    pub datastore: DatastoreShown,
+    /// Who the speaker is.
+    pub bgp: BgpShown,
+    /// Whether the node is being drained.
+    pub draining: bool,
 }
 
 /// A BGP peer, as [`Status`] shows it.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocicat_dataplane::state::{Hop, Protocol, RouteKey};
+use ocicat_dataplane::state::{Hop, LinkName, Protocol, RouteKey};
 use ocicat_dataplane::{Prefix, Report, State};
 use ocicat_datastore::model::Kind;
 use ocicat_datastore::{Key, Object, Revision, StoreError};
@@ -18,7 +18,10 @@ use crate::control::Question;
 use crate::drain::Drain;
 use crate::events::Events;
 use crate::facts::Facts;
-use crate::network::{self, Inputs, Learned, Tunnels, Uplink};
+use crate::health::Listening;
+use crate::metrics::Meters;
+use crate::network::{Learned, Tunnels, Uplink};
+use crate::parameters::{self, Parameters, Shown};
 use crate::peers::SecretRef;
 use crate::register::Registration;
 use crate::secrets::Secrets;
@@ -27,18 +30,19 @@ use crate::world::{KINDS, Touched, World};
 
 mod answer;
 mod bgp;
+mod figures;
+mod host;
+mod network;
 mod origin;
 mod policy;
 mod restore;
 mod run;
 mod wait;
 
+use figures::Counts;
 pub(crate) use restore::Restore;
 pub(crate) use run::Channels;
 use wait::Waits;
-
-/// How long a tunnel outlives the last pool that asked for it.
-const LINGER: Duration = Duration::from_secs(10);
 
 /// A state that the dataplane should reach, counted.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +72,9 @@ pub(crate) struct Fixed {
     /// The link with the node's IPv6 address, where that is another one.
     pub(crate) uplink_v6: Option<Uplink>,
     /// Felix's parameters from file and environment: they win over the datastore's.
-    pub(crate) felix: BTreeMap<String, String>,
+    pub(crate) felix: parameters::Fixed,
+    /// Settings of the program itself, and where they come from.
+    pub(crate) settings: Vec<Shown>,
     /// The node's addresses, one of each family at most, IPv4 first.
     pub(crate) addresses: Vec<IpAddr>,
     /// What the file says about the speaker.
@@ -85,6 +91,14 @@ pub(crate) struct Ports {
     pub(crate) facts: watch::Sender<Arc<Facts>>,
     /// What is kept on disk for a start without the datastore.
     pub(crate) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Where health and metrics are to be asked for.
+    pub(crate) listening: watch::Sender<Listening>,
+    /// How often the kernel is read anew.
+    pub(crate) resync: watch::Sender<Duration>,
+    /// How long things take.
+    pub(crate) meters: Meters,
+    /// Told of kinds that allocation depends on, when something of them changed.
+    pub(crate) changed: Box<dyn Fn(Kind) + Send + Sync>,
     /// The passwords that sessions need.
     pub(crate) secrets: watch::Sender<BTreeSet<SecretRef>>,
     /// What happens, for people.
@@ -99,6 +113,7 @@ pub(crate) struct Core {
     state: State,
     touched: Touched,
     policy_touched: bool,
+    links: BTreeMap<LinkName, BTreeSet<IpAddr>>,
     tunnels: Tunnels,
     lingering: Option<(Tunnels, Instant)>,
     learned: BTreeMap<Prefix, Learned>,
@@ -127,6 +142,12 @@ pub(crate) struct Core {
     ports: Ports,
     applied: u64,
     applies: u64,
+    failed_applies: u64,
+    updates: u64,
+    /// Since when the kernel owes an answer to a state.
+    waiting: Option<Instant>,
+    cluster: Counts,
+    warned: BTreeSet<String>,
     failures: Vec<String>,
     /// Why the last apply failed as a whole.
     broken: Vec<String>,
@@ -151,6 +172,7 @@ impl Core {
                 originations: true,
             },
             policy_touched: true,
+            links: BTreeMap::new(),
             tunnels: Tunnels::default(),
             lingering: None,
             learned: BTreeMap::new(),
@@ -177,6 +199,11 @@ impl Core {
             ports,
             applied: 0,
             applies: 0,
+            failed_applies: 0,
+            updates: 0,
+            waiting: None,
+            cluster: Counts::default(),
+            warned: BTreeSet::new(),
             failures: Vec::new(),
             broken: Vec::new(),
         }
@@ -184,7 +211,11 @@ impl Core {
 
     /// Everything is known: each kind has been listed once, and the datastore has this node's address.
     pub(crate) fn in_sync(&self) -> bool {
-        self.registration.done && KINDS.iter().all(|kind| self.listed.contains(kind))
+        let written = self.registration.endpoints;
+        let seen = self.seen.get(&Kind::WorkloadEndpoint);
+        self.registration.done
+            && seen.is_some_and(|seen| *seen >= written)
+            && KINDS.iter().all(|kind| self.listed.contains(kind))
     }
 
     /// Nothing is programmed or announced before enough is known: all of it, or what the snapshot has while the
@@ -195,6 +226,9 @@ impl Core {
 
     /// Takes an object in; one that does not decode leaves its last good version in force and is reported.
     pub(crate) fn put(&mut self, object: &Object) {
+        self.updates += 1;
+        self.cluster.put(object);
+        (self.ports.changed)(object.kind);
         self.disconnected.remove(&object.kind);
         self.restore.put(&self.fixed.node, object);
         let (pods, blocks) = (self.world.pod_count(), self.world.own_blocks.clone());
@@ -225,6 +259,9 @@ impl Core {
     /// Takes an object out.
     pub(crate) fn delete(&mut self, key: &Key, revision: Revision) {
         let pods = self.world.pod_count();
+        self.updates += 1;
+        self.cluster.delete(key);
+        (self.ports.changed)(key.kind);
         self.restore.delete(key);
         let touched = self.world.delete(key);
         self.touched.add(touched);
@@ -286,6 +323,7 @@ impl Core {
             self.tell_facts();
             return;
         }
+        let began = std::time::Instant::now();
         let generation = self.ports.desired.borrow().generation;
         let mut changed = generation == 0;
         let incomplete = !self.in_sync();
@@ -293,6 +331,7 @@ impl Core {
         let over = |(_, until): &(Tunnels, Instant)| *until <= Instant::now();
         self.touched.network |= self.lingering.as_ref().is_some_and(over);
         if std::mem::take(&mut self.touched.network) {
+            self.follow_parameters();
             changed |= self.plan_network();
         }
         if std::mem::take(&mut self.policy_touched) {
@@ -302,6 +341,9 @@ impl Core {
             if !self.state.incomplete {
                 self.whole.get_or_insert(generation + 1);
             }
+            self.waiting.get_or_insert_with(Instant::now);
+            let took = began.elapsed().as_secs_f64();
+            self.ports.meters.compute.observe(took);
             let state = Arc::new(self.state.clone());
             self.ports.desired.send_modify(|desired| {
                 desired.generation += 1;
@@ -312,90 +354,16 @@ impl Core {
         self.answer_waits();
     }
 
-    fn plan_network(&mut self) -> bool {
-        let (nodes, own) = (self.world.other_nodes(), self.world.own_node());
-        let (pods, borrowed) = (self.world.pods(), self.world.borrowed());
-        let lingering = self.linger();
-        let learned = self.believed();
-        let mut network = network::plan(&Inputs {
-            own: &own,
-            name: &self.fixed.node,
-            uplink: self.fixed.uplink.as_ref(),
-            uplink_v6: self.fixed.uplink_v6.as_ref(),
-            lingering,
-            nodes: &nodes,
-            pools: &self.world.pools,
-            own_blocks: &self.world.own_blocks,
-            blocks: &self.world.blocks,
-            borrowed: &borrowed,
-            pods: &pods,
-            learned: &learned,
-            gateways: &self.gateways,
-        });
-        for (key, route) in &self.adopted {
-            network
-                .routes
-                .entry(key.clone())
-                .or_insert_with(|| route.clone());
-        }
-        self.unresolved = std::mem::take(&mut network.unresolved);
-        for (peer, gateway) in &self.reachable {
-            let route = network.routes.entry(RouteKey::main(Prefix::host(*peer)));
-            route.or_insert_with(|| static_route(*gateway));
-        }
-        let mut changed = replace(&mut self.state.links, network.links);
-        changed |= replace_shared(&mut self.state.routes, network.routes);
-        changed |= replace_shared(&mut self.state.neighbours, network.neighbours);
-        changed |= replace_shared(&mut self.state.fdb, network.fdb);
-        changed | self.plan_host(lingering)
-    }
-
-    /// Tunnels that no pool asks for any more stay a while: other nodes learn of it a moment later, and send into them
-    /// until then.
-    fn linger(&mut self) -> Tunnels {
-        let now = Instant::now();
-        let wanted = Tunnels::of(&self.world.pools);
-        if wanted.or(self.tunnels) != wanted {
-            self.lingering = Some((self.tunnels, now + LINGER));
-        }
-        self.tunnels = wanted;
-        self.lingering = self.lingering.filter(|(_, until)| *until > now);
-        self.lingering
-            .map(|(tunnels, _)| tunnels)
-            .unwrap_or_default()
-    }
-
-    fn plan_host(&mut self, lingering: Tunnels) -> bool {
-        self.notes.clear();
-        let action = self.felix("defaultEndpointToHostAction");
-        let action = crate::host::endpoint_to_host(action.as_deref()).unwrap_or_else(|problem| {
-            self.notes
-                .push(format!("FelixConfiguration: {problem}; Drop is in force"));
-            ocicat_dataplane::state::EndpointToHost::Drop
-        });
-        let rules = crate::host::rules(&self.world.pools, lingering, action, &self.closed_ports());
-        let mut changed = replace_shared(&mut self.state.host, rules);
-        changed |= replace_shared(&mut self.state.nat, crate::host::nat(&self.world.pools));
-        let set = self.state.sets.entry(crate::host::nodes_set()).or_default();
-        let before = set.clone();
-        crate::host::update_nodes(set, &self.world.nodes);
-        changed | !set.same(&before)
-    }
-
-    /// Ports of the agent that pods do not reach; BGP's is open where pods are to be its peers.
-    fn closed_ports(&self) -> Vec<(Protocol, u16)> {
-        let bgp = self.listening.filter(|_| !self.local_peers);
-        let bgp = bgp.map(|port| (Protocol::TCP, port));
-        self.fixed.closed.iter().copied().chain(bgp).collect()
-    }
-
     /// A Felix parameter: environment and file before the datastore.
     fn felix(&self, name: &str) -> Option<String> {
-        self.fixed
-            .felix
-            .get(&name.to_ascii_lowercase())
-            .cloned()
-            .or_else(|| self.world.felix(name))
+        self.parameters().stated(name).map(|(value, _)| value)
+    }
+
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters {
+            fixed: &self.fixed.felix,
+            objects: &self.world.felix_layers,
+        }
     }
 
     fn problem(&mut self, object: &Object, error: &StoreError) {
@@ -406,6 +374,9 @@ impl Core {
     /// The dataplane is done with a state.
     pub(crate) fn applied(&mut self, applied: Applied) {
         self.applies += 1;
+        if applied.generation >= self.ports.desired.borrow().generation {
+            self.waiting = None;
+        }
         match applied.outcome {
             Ok(report) => {
                 self.broken.clear();
@@ -418,6 +389,7 @@ impl Core {
                 self.applied = self.applied.max(applied.generation);
             }
             Err(error) => {
+                self.failed_applies += 1;
                 self.failures = vec![error.clone()];
                 self.broken = vec![error];
             }
@@ -432,18 +404,6 @@ impl Core {
         let lingering = self.lingering.map(|(_, until)| until);
         let times = self.waits.next_limit().into_iter().chain(lingering);
         times.fold(hour, Instant::min)
-    }
-}
-
-fn static_route(gateway: IpAddr) -> ocicat_dataplane::state::Route {
-    let (link, onlink) = (None, false);
-    ocicat_dataplane::state::Route {
-        hops: vec![Hop::Via {
-            gateway,
-            link,
-            onlink,
-        }],
-        source: None,
     }
 }
 

@@ -13,14 +13,19 @@ pub enum Method {
     FirstFound,
     /// The address that the kernel would send from, to reach this one.
     CanReach(IpAddr),
-    /// Interfaces whose name begins with one of these.
+    /// Interfaces whose name one of these regular expressions matches as a whole.
     Interface(Vec<String>),
-    /// Any but interfaces whose name begins with one of these.
+    /// Any but interfaces whose name one of these regular expressions matches as a whole.
     SkipInterface(Vec<String>),
     /// An address inside one of these ranges.
     Cidr(Vec<IpNetwork>),
-    /// Exactly this address.
+    /// Exactly this address; without a prefix length whatever length it has.
     Fixed(IpNetwork),
+    /// The addresses that Kubernetes knows the node by (`InternalIP`), which are asked for and then are
+    /// [`Known`](Self::Known).
+    KubernetesInternalIp,
+    /// One of these addresses.
+    Known(Vec<IpAddr>),
 }
 
 /// Why a method cannot be used, or found nothing.
@@ -29,7 +34,7 @@ pub enum Method {
 pub enum DetectError {
     /// The text names no method.
     #[error(
-        "address-detection {0:?}: expected first-found, can-reach=ADDRESS, interface=NAMES, skip-interface=NAMES, cidr=RANGES or an address with its prefix length"
+        "address-detection {0:?}: expected first-found, kubernetes-internal-ip, can-reach=ADDRESS, interface=REGEX,..., skip-interface=REGEX,..., cidr=RANGE,... or an address with its prefix length"
     )]
     Method(String),
     /// No interface fits.
@@ -49,20 +54,24 @@ impl Method {
     /// [`DetectError::Method`] for anything else.
     pub fn parse(text: &str) -> Result<Self, DetectError> {
         let bad = || DetectError::Method(text.to_owned());
-        let list = |names: &str| {
-            names
-                .split(',')
-                .map(|name| name.trim().to_owned())
-                .collect()
+        let list = |names: &str| -> Result<Vec<String>, DetectError> {
+            let names = names.split(',').map(|name| name.trim().to_owned());
+            let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+            let good = |name: &String| whole(name).is_some();
+            if names.is_empty() || !names.iter().all(good) {
+                return Err(bad());
+            }
+            Ok(names)
         };
         match text.split_once('=') {
             None if text == "first-found" || text == "autodetect" || text.is_empty() => {
                 Ok(Self::FirstFound)
             }
+            None if text == "kubernetes-internal-ip" => Ok(Self::KubernetesInternalIp),
             None => text.parse().map(Self::Fixed).map_err(|_| bad()),
             Some(("can-reach", address)) => address.parse().map(Self::CanReach).map_err(|_| bad()),
-            Some(("interface", names)) => Ok(Self::Interface(list(names))),
-            Some(("skip-interface", names)) => Ok(Self::SkipInterface(list(names))),
+            Some(("interface", names)) => list(names).map(Self::Interface),
+            Some(("skip-interface", names)) => list(names).map(Self::SkipInterface),
             Some(("cidr", ranges)) => {
                 let ranges: Result<_, _> = ranges
                     .split(',')
@@ -89,13 +98,16 @@ pub fn choose(
 ) -> Result<(IpNetwork, String), DetectError> {
     let usual = |interface: &Interface| interface.up && !interface.is_virtual();
     let named = |names: &[String], interface: &Interface| {
-        names
-            .iter()
-            .any(|name| interface.name.as_str().starts_with(name.as_str()))
+        let matches = |name: &String| {
+            whole(name).is_some_and(|regex| regex.is_match(interface.name.as_str()))
+        };
+        names.iter().any(matches)
     };
+    // An address that is asked for by name may be one that moves, or serve a point-to-point link.
+    let exact = matches!(method, Method::Fixed(_) | Method::Known(_));
     for interface in interfaces {
         for address in &interface.addresses {
-            if address.is_ipv4() != ipv4 || !usable(address) {
+            if address.is_ipv4() != ipv4 || !(exact || usable(address)) {
                 continue;
             }
             let fits = match method {
@@ -107,6 +119,8 @@ pub fn choose(
                     interface.up && ranges.iter().any(|range| range.contains(address.ip()))
                 }
                 Method::Fixed(fixed) => fixed.ip() == address.ip(),
+                Method::Known(known) => known.contains(&address.ip()),
+                Method::KubernetesInternalIp => false,
             };
             if fits {
                 return Ok((
@@ -128,6 +142,11 @@ pub fn choose(
         method: method.clone(),
         seen: seen.join(", "),
     })
+}
+
+/// A regular expression for a whole name; none when it is none.
+fn whole(pattern: &str) -> Option<regex::Regex> {
+    regex::Regex::new(&format!("^(?:{pattern})$")).ok()
 }
 
 /// Link-local addresses serve one link only; a /32 on an interface is a virtual address that may move away.
@@ -169,7 +188,11 @@ mod tests {
         for (method, expected) in [
             ("first-found", Some("10.0.0.5/24")),
             ("interface=eth1", Some("192.168.7.5/24")),
+            ("interface=wlan.*,eth[1-9]", Some("192.168.7.5/24")),
+            ("interface=eth", None),
             ("skip-interface=eth0", Some("192.168.7.5/24")),
+            ("skip-interface=eth.*", None),
+            ("10.0.0.100", Some("10.0.0.100/32")),
             ("cidr=172.16.0.0/12,192.168.0.0/16", Some("172.17.0.1/16")),
             ("10.0.0.5/24", Some("10.0.0.5/24")),
             ("can-reach=192.168.7.1", Some("192.168.7.5/24")),
@@ -186,13 +209,35 @@ mod tests {
                 "{method}"
             );
         }
+        let known = Method::Known(vec![
+            "10.0.0.100".parse().unwrap(),
+            "fd00::5".parse().unwrap(),
+        ]);
+        let found =
+            [true, false].map(|ipv4| choose(&known, ipv4, &host(), None).unwrap().0.to_string());
+        assert_eq!(
+            found,
+            ["10.0.0.100/32", "fd00::5/64"],
+            "what Kubernetes says counts, even on /32"
+        );
         let six = choose(&Method::FirstFound, false, &host(), None).unwrap().0;
         assert_eq!(six.to_string(), "fd00::5/64");
     }
 
     #[test]
     fn an_unknown_method_says_which_there_are() {
-        let error = Method::parse("fastest").unwrap_err().to_string();
-        assert!(error.contains("can-reach"), "{error}");
+        for text in [
+            "fastest",
+            "interface=",
+            "interface=eth[",
+            "can-reach=host",
+            "cidr=x",
+        ] {
+            let error = Method::parse(text).unwrap_err().to_string();
+            assert!(
+                error.contains("can-reach") && error.contains(text),
+                "{error}"
+            );
+        }
     }
 }

@@ -111,6 +111,8 @@ impl Filter for Closed {
 #[derive(Default)]
 pub(crate) struct Filters {
     made: Vec<(Passage, Pair)>,
+    /// What an embedder asks behind BGPFilters about every route that comes in.
+    own: Option<Arc<dyn Filter>>,
 }
 
 /// What is asked on the way in, where anything is, and on the way out.
@@ -121,13 +123,20 @@ pub(crate) struct Pair {
 }
 
 impl Filters {
+    /// With a filter for every route that comes in and that no BGPFilter decides about.
+    pub(crate) fn new(own: Option<Arc<dyn Filter>>) -> Self {
+        Self {
+            made: Vec::new(),
+            own,
+        }
+    }
+
     /// The filters of a session.
     pub(crate) fn of(&mut self, passage: &Passage) -> Pair {
         if let Some((_, pair)) = self.made.iter().find(|(made, _)| made == passage) {
             return pair.clone();
         }
-        // The policy is shared between sessions that differ in their import rules alone.
-        let pair = Self::make(passage);
+        let pair = self.make(passage);
         self.made.push((passage.clone(), pair.clone()));
         pair
     }
@@ -137,7 +146,7 @@ impl Filters {
         self.made.retain(|(made, _)| used.contains(&made));
     }
 
-    fn make(passage: &Passage) -> Pair {
+    fn make(&self, passage: &Passage) -> Pair {
         let closed = || -> Arc<dyn Filter> { Arc::new(Closed) };
         let policy: Arc<dyn Filter> = Arc::new(passage.policy.clone());
         let rules = (Rules::import(&passage.sets), Rules::export(&passage.sets));
@@ -148,7 +157,11 @@ impl Filters {
             };
         };
         Pair {
-            import: (!import.is_empty()).then(|| Arc::new(import) as Arc<dyn Filter>),
+            import: if import.is_empty() {
+                self.own.clone()
+            } else {
+                Some(Arc::new(import.or_else(self.own.clone())))
+            },
             export: if export.is_empty() {
                 policy
             } else {

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists());
     let path = arguments.config.or_else(default);
-    let config = match Config::load(path.as_deref(), |name| std::env::var(name).ok()) {
+    let config = match Config::load(path.as_deref(), ocicat_node::config::variables()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("ocicat-node: {error}");
@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         }
     };
     log(&config.log);
+    for warning in &config.warnings {
+        tracing::warn!(warning, "a setting is not followed");
+    }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

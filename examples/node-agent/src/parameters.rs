@@ -71,7 +71,9 @@ impl Fixed {
         let mut fixed = Self::default();
         for (name, value) in file {
             let source = Source::File(path.to_owned());
-            fixed.values.insert(name.to_ascii_lowercase(), (value, source));
+            fixed
+                .values
+                .insert(name.to_ascii_lowercase(), (value, source));
         }
         for (variable, value) in environment {
             let Some(name) = variable.strip_prefix("FELIX_") else {
@@ -79,7 +81,9 @@ impl Fixed {
             };
             let name = name.to_ascii_lowercase();
             if known::find(&name).is_none() {
-                fixed.warnings.push(format!("{variable}: there is no such parameter; it has no effect"));
+                fixed.warnings.push(format!(
+                    "{variable}: there is no such parameter; it has no effect"
+                ));
                 continue;
             }
             let source = Source::Environment(variable);
@@ -124,7 +128,9 @@ impl Parameters<'_> {
         match self.stated(name) {
             None => default,
             Some((text, source)) => read(&text).unwrap_or_else(|| {
-                problems.push(format!("{source}: {name}: {text:?} cannot be read; the default is in force"));
+                problems.push(format!(
+                    "{source}: {name}: {text:?} cannot be read; the default is in force"
+                ));
                 default
             }),
         }
@@ -163,14 +169,22 @@ impl Parameters<'_> {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.fixed.warnings.clone();
-        let fixed = self.fixed.values.iter().map(|(name, (value, source))| (name, value, source.to_string()));
+        let fixed = self
+            .fixed
+            .values
+            .iter()
+            .map(|(name, (value, source))| (name, value, source.to_string()));
         let objects = self.objects.iter().flat_map(|(object, values)| {
             let source = Source::Object(object.clone()).to_string();
-            values.iter().map(move |(name, value)| (name, value, source.clone()))
+            values
+                .iter()
+                .map(move |(name, value)| (name, value, source.clone()))
         });
         for (name, value, source) in fixed.chain(objects) {
             match known::find(name) {
-                None => warnings.push(format!("{source}: {name}: there is no such parameter; it has no effect")),
+                None => warnings.push(format!(
+                    "{source}: {name}: there is no such parameter; it has no effect"
+                )),
                 Some(known) if !known.used && !value.eq_ignore_ascii_case(known.default) => {
                     let name = known.name;
                     warnings.push(format!("{source}: {name}: {value:?} has no effect here"));
@@ -205,7 +219,9 @@ mod tests {
     use super::*;
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        list.iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
     }
 
     fn object(name: &str, values: &[(&str, &str)]) -> (String, BTreeMap<String, String>) {
@@ -215,11 +231,23 @@ mod tests {
     #[test]
     fn each_layer_wins_over_those_below() {
         let file = pairs(&[("VXLANMTU", "1400"), ("HealthPort", "1")]);
-        let environment = pairs(&[("FELIX_HEALTHPORT", "2"), ("FELIX_HEALTPORT", "3"), ("HOME", "/")]);
+        let environment = pairs(&[
+            ("FELIX_HEALTHPORT", "2"),
+            ("FELIX_HEALTPORT", "3"),
+            ("HOME", "/"),
+        ]);
         let fixed = Fixed::new(file, "/etc/ocicat/node.toml", environment);
         let objects = [
             object("node.a", &[("routerefreshinterval", "5s")]),
-            object("default", &[("routerefreshinterval", "7s"), ("vxlanmtu", "9"), ("bpfenabled", "true"), ("nosuch", "1")]),
+            object(
+                "default",
+                &[
+                    ("routerefreshinterval", "7s"),
+                    ("vxlanmtu", "9"),
+                    ("bpfenabled", "true"),
+                    ("nosuch", "1"),
+                ],
+            ),
         ];
         let parameters = Parameters {
             fixed: &fixed,
@@ -231,19 +259,40 @@ mod tests {
             ("routeRefreshInterval", "5s", "FelixConfiguration node.a"),
         ] {
             let (found, from) = parameters.stated(name).unwrap();
-            assert_eq!((found.as_str(), from.to_string().as_str()), (value, source), "{name}");
+            assert_eq!(
+                (found.as_str(), from.to_string().as_str()),
+                (value, source),
+                "{name}"
+            );
         }
         let (shown, warnings) = parameters.shown();
-        let default = shown.iter().find(|one| one.name == "defaultEndpointToHostAction").unwrap();
-        assert_eq!((default.value.as_str(), default.source.as_str()), ("Drop", "default"));
-        for words in ["FELIX_HEALTPORT", "nosuch: there is no such", "bpfEnabled: \"true\" has no effect"] {
-            assert!(warnings.iter().any(|one| one.contains(words)), "{words} in {warnings:?}");
+        let default = shown
+            .iter()
+            .find(|one| one.name == "defaultEndpointToHostAction")
+            .unwrap();
+        assert_eq!(
+            (default.value.as_str(), default.source.as_str()),
+            ("Drop", "default")
+        );
+        for words in [
+            "FELIX_HEALTPORT",
+            "nosuch: there is no such",
+            "bpfEnabled: \"true\" has no effect",
+        ] {
+            assert!(
+                warnings.iter().any(|one| one.contains(words)),
+                "{words} in {warnings:?}"
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_read_is_said_and_the_default_holds() {
-        let fixed = Fixed::new(pairs(&[("HealthEnabled", "perhaps"), ("HealthHost", "localhost")]), "node.toml", []);
+        let fixed = Fixed::new(
+            pairs(&[("HealthEnabled", "perhaps"), ("HealthHost", "localhost")]),
+            "node.toml",
+            [],
+        );
         let parameters = Parameters {
             fixed: &fixed,
             objects: &[],
@@ -252,8 +301,15 @@ mod tests {
         let names = ("healthEnabled", "healthHost", "healthPort");
         let default = SocketAddr::from(([127, 0, 0, 1], 9099));
         assert_eq!(parameters.listen(names, default, &mut problems), None);
-        assert!(problems[0].contains("node.toml: healthEnabled"), "{problems:?}");
-        let fixed = Fixed::new(pairs(&[("HealthEnabled", "true"), ("HealthPort", "1")]), "f", []);
+        assert!(
+            problems[0].contains("node.toml: healthEnabled"),
+            "{problems:?}"
+        );
+        let fixed = Fixed::new(
+            pairs(&[("HealthEnabled", "true"), ("HealthPort", "1")]),
+            "f",
+            [],
+        );
         let parameters = Parameters {
             fixed: &fixed,
             objects: &[],
@@ -264,7 +320,10 @@ mod tests {
 
     #[test]
     fn names_are_known_once() {
-        let mut names: Vec<String> = KNOWN.iter().map(|one| one.name.to_ascii_lowercase()).collect();
+        let mut names: Vec<String> = KNOWN
+            .iter()
+            .map(|one| one.name.to_ascii_lowercase())
+            .collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();

@@ -1,62 +1,140 @@
 //! This node in the datastore: its Node object with its addresses, which no other node may have.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use ocicat_datastore::model::{Node, NodeAddress, NodeBgp};
-use ocicat_datastore::{Metadata, Store, StoreError};
+use ocicat_dataplane::Prefix;
+use ocicat_datastore::model::{AsNumber, ConfigMap, IpPool, Node, NodeAddress, NodeBgp};
+use ocicat_datastore::{Metadata, Revision, Store, StoreError};
+use ocicat_ipam::Ipam;
 use tokio::sync::watch;
 
+use crate::config::DefaultPools;
+use crate::pools::{self, Host};
 use crate::startup::Place;
+use crate::uphold::Remains;
 
 /// How far the agent is with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Registration {
     /// The datastore has this node's address.
     pub(crate) done: bool,
+    /// Endpoints that were written meanwhile: they have to be seen before anything is removed.
+    pub(crate) endpoints: Revision,
     /// Why not, after the first attempt.
     pub(crate) problem: Option<String>,
 }
 
-/// Writes the node's addresses into its Node object, which is made when it is missing. Labels and everything else that
-/// is there stay. Tries until the datastore answers.
-///
-/// # Errors
-/// When another node has the address, or the object cannot be read: an agent must not run then.
-pub(crate) async fn register(
-    store: &Store,
-    name: &str,
-    place: &Place,
-    progress: &watch::Sender<Registration>,
-) -> Result<(), StoreError> {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let again = match attempt(store, name, place).await {
-            Ok(()) => {
-                progress.send_replace(Registration {
-                    done: true,
-                    problem: None,
-                });
-                return Ok(());
-            }
-            Err(error) if error.is_conflict() => error,
-            Err(error @ (StoreError::Invalid { .. } | StoreError::Malformed { .. })) => {
-                return Err(error);
-            }
-            Err(error) => error,
+/// What is to be written.
+pub(crate) struct Registering {
+    pub(crate) store: Store,
+    pub(crate) ipam: Arc<Ipam>,
+    pub(crate) node: String,
+    pub(crate) place: Place,
+    /// The node's AS, where the environment states one.
+    pub(crate) as_number: Option<u32>,
+    pub(crate) pools: DefaultPools,
+    /// The host's networks, which no default pool touches.
+    pub(crate) networks: Vec<IpNetwork>,
+    /// Pods of the last run.
+    pub(crate) remains: Remains,
+}
+
+impl Registering {
+    /// Writes the node's addresses into its Node object, which is made when it is missing; labels and everything else
+    /// that is there stay. Then the cluster's pools, if it has none, and what the datastore forgot of this node's pods.
+    /// Tries until the datastore answers.
+    ///
+    /// # Errors
+    /// When another node has the address, or the object cannot be read: an agent must not run then.
+    pub(crate) async fn run(
+        self,
+        progress: &watch::Sender<Registration>,
+    ) -> Result<(), StoreError> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let again = match self.once().await {
+                Ok(endpoints) => {
+                    progress.send_replace(Registration {
+                        done: true,
+                        endpoints,
+                        problem: None,
+                    });
+                    return Ok(());
+                }
+                Err(error) if error.is_conflict() => error,
+                Err(error @ (StoreError::Invalid { .. } | StoreError::Malformed { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => error,
+            };
+            let node = &self.node;
+            tracing::warn!(error = %again, node, "the node could not be registered; tried again");
+            progress.send_replace(Registration {
+                problem: Some(format!("Node {node} could not be registered: {again}")),
+                ..Registration::default()
+            });
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(10));
+        }
+    }
+
+    async fn once(&self) -> Result<Revision, StoreError> {
+        attempt(&self.store, &self.node, &self.place, self.as_number).await?;
+        self.make_pools().await?;
+        self.remains
+            .restore(&self.store, &self.ipam, &self.node)
+            .await
+    }
+
+    /// A cluster without a pool gets the default ones.
+    async fn make_pools(&self) -> Result<(), StoreError> {
+        if self.pools.none || !self.store.list::<IpPool>().await?.is_empty() {
+            return Ok(());
+        }
+        let cluster = kubeadm(&self.store).await;
+        let host = Host {
+            cluster: &cluster,
+            networks: &self.networks,
+            ipv6: self.place.addresses().any(|address| address.is_ipv6()),
+            random: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8),
         };
-        tracing::warn!(error = %again, "the Node object could not be written; tried again");
-        progress.send_replace(Registration {
-            done: false,
-            problem: Some(format!("Node {name} could not be written: {again}")),
-        });
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(10));
+        let made = pools::defaults(&self.pools, &host).map_err(|error| StoreError::Invalid {
+            key: None,
+            field: "IPPool".to_owned(),
+            reason: error.to_string(),
+        })?;
+        for pool in made {
+            let (name, range) = (pool.metadata.name.clone(), pool.spec.cidr.clone());
+            match self.store.create(pool).await {
+                Ok(_) => tracing::info!(name, range, "the cluster had no pool: this one was made"),
+                // Another node was faster.
+                Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
-async fn attempt(store: &Store, name: &str, place: &Place) -> Result<(), StoreError> {
+/// The pods' ranges that kubeadm was given.
+async fn kubeadm(store: &Store) -> Vec<Prefix> {
+    let found = store
+        .get::<ConfigMap>(("kube-system", "kubeadm-config"))
+        .await;
+    let map = found.ok().flatten();
+    let configuration = map.and_then(|map| map.data.get("ClusterConfiguration").cloned());
+    pools::kubeadm_ranges(&configuration.unwrap_or_default())
+}
+
+async fn attempt(
+    store: &Store,
+    name: &str,
+    place: &Place,
+    as_number: Option<u32>,
+) -> Result<(), StoreError> {
     for address in place.addresses() {
         refuse_duplicate(store, name, address.ip()).await?;
     }
@@ -68,12 +146,12 @@ async fn attempt(store: &Store, name: &str, place: &Place) -> Result<(), StoreEr
             },
             ..Node::default()
         };
-        state_addresses(&mut node, place);
+        state_addresses(&mut node, place, as_number);
         store.create(node).await?;
         return Ok(());
     };
     let before = node.spec.clone();
-    state_addresses(&mut node.value, place);
+    state_addresses(&mut node.value, place, as_number);
     if node.spec != before {
         store.update(node).await?;
     }
@@ -81,7 +159,7 @@ async fn attempt(store: &Store, name: &str, place: &Place) -> Result<(), StoreEr
 }
 
 /// What is there is no reason to write: an address of a family that this node has none of is taken away.
-fn state_addresses(node: &mut Node, place: &Place) {
+fn state_addresses(node: &mut Node, place: &Place, as_number: Option<u32>) {
     let of = |ipv4: bool| {
         let mut addresses = place.addresses();
         let found = addresses.find(|address| address.is_ipv4() == ipv4);
@@ -89,6 +167,9 @@ fn state_addresses(node: &mut Node, place: &Place) {
     };
     let bgp = node.spec.bgp.get_or_insert_with(NodeBgp::default);
     (bgp.ipv4_address, bgp.ipv6_address) = (of(true), of(false));
+    if let Some(number) = as_number {
+        bgp.as_number = Some(AsNumber(number));
+    }
     let stated = place.addresses().map(|address| NodeAddress {
         address: address.to_string(),
         r#type: Some("CalicoNodeIP".to_owned()),

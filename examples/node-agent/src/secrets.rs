@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use ocicat_datastore::Store;
+use ocicat_datastore::model::Secret;
 use tokio::sync::watch;
 
 use crate::peers::SecretRef;
@@ -31,10 +35,32 @@ fn from_file(folder: &Path, reference: &SecretRef) -> Option<String> {
     Some(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+/// Where secrets are.
+pub(crate) struct Sources {
+    /// The folder of files.
+    pub(crate) folder: PathBuf,
+    /// The datastore, which has Secrets where it is Kubernetes.
+    pub(crate) store: Store,
+    /// The agent's own namespace.
+    pub(crate) namespace: String,
+}
+
+impl Sources {
+    async fn read(&self, reference: &SecretRef) -> Option<String> {
+        if let Some(secret) = from_file(&self.folder, reference) {
+            return Some(secret);
+        }
+        let name = (self.namespace.as_str(), reference.name.as_str());
+        let secret = self.store.get::<Secret>(name).await.ok()??;
+        let bytes = BASE64.decode(secret.data.get(&reference.key)?).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+}
+
 /// Keeps `found` true to the secrets that are wanted, until nobody wants any more. What cannot be read stays as it was
 /// known last, so that a datastore that is away ends no session.
 pub(crate) async fn follow(
-    folder: PathBuf,
+    sources: Sources,
     mut wanted: watch::Receiver<BTreeSet<SecretRef>>,
     found: watch::Sender<Arc<Secrets>>,
 ) {
@@ -44,8 +70,8 @@ pub(crate) async fn follow(
         let mut secrets = Secrets::new();
         for reference in &references {
             let name = name(reference);
-            let read = from_file(&folder, reference).or_else(|| before.get(&name).cloned());
-            if let Some(secret) = read {
+            let read = sources.read(reference).await;
+            if let Some(secret) = read.or_else(|| before.get(&name).cloned()) {
                 secrets.insert(name, secret);
             }
         }
@@ -82,12 +108,32 @@ mod tests {
             reference("bgp", "tor"),
             reference("..", "passwd"),
             reference("bgp", "none"),
+            reference("bgp", "rr"),
         ]);
         let (want, wanted) = watch::channel(wanted);
         let (found, mut seen) = watch::channel(Arc::default());
-        let task = tokio::spawn(follow(folder.path().to_path_buf(), wanted, found));
+        let store = Store::new(Arc::new(ocicat_datastore::Memory::new()));
+        let mut secret = Secret::default();
+        "bgp".clone_into(&mut secret.metadata.name);
+        secret.metadata.namespace = Some("kube-system".to_owned());
+        secret
+            .data
+            .insert("rr".to_owned(), "d2hpc3Blcg==".to_owned());
+        secret
+            .data
+            .insert("tor".to_owned(), "bm90IGFza2Vk".to_owned());
+        store.create(secret).await.unwrap();
+        let sources = Sources {
+            folder: folder.path().to_path_buf(),
+            store,
+            namespace: "kube-system".to_owned(),
+        };
+        let task = tokio::spawn(follow(sources, wanted, found));
         seen.changed().await.unwrap();
-        let expected = Secrets::from([("bgp/tor".to_owned(), "hush".to_owned())]);
+        let expected = [("bgp/tor", "hush"), ("bgp/rr", "whisper")];
+        let expected: Secrets = expected
+            .map(|(name, secret)| (name.to_owned(), secret.to_owned()))
+            .into();
         assert_eq!(**seen.borrow_and_update(), expected);
         std::fs::write(folder.path().join("bgp/tor"), "louder").unwrap();
         seen.changed().await.unwrap();

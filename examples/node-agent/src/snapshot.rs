@@ -5,6 +5,7 @@
 //! one at any time. It says its version; a newer one is refused by name.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(crate) use keep::keep;
 pub const VERSION: u32 = 1;
 
 /// The kinds that a snapshot has.
-pub const KINDS: [Kind; 16] = [
+pub const KINDS: [Kind; 18] = [
     Kind::Node,
     Kind::IpPool,
     Kind::BlockAffinity,
@@ -36,6 +37,8 @@ pub const KINDS: [Kind; 16] = [
     Kind::Tier,
     Kind::NetworkPolicy,
     Kind::GlobalNetworkPolicy,
+    Kind::KubeNetworkPolicy,
+    Kind::ClusterNetworkPolicy,
     Kind::NetworkSet,
     Kind::GlobalNetworkSet,
     Kind::WorkloadEndpoint,
@@ -203,6 +206,23 @@ impl Snapshot {
             0o600,
         )
         .map_err(failed)
+    }
+
+    /// The addresses that its node had.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let key = Key::cluster(Kind::Node, self.node.clone());
+        let text = self.objects.get(&key).map(|(_, text)| text);
+        let value: Value = text
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let bgp = &value["spec"]["bgp"];
+        let stated = ["ipv4Address", "ipv6Address"]
+            .into_iter()
+            .filter_map(|field| bgp[field].as_str());
+        stated
+            .filter_map(|text| text.split('/').next()?.parse().ok())
+            .collect()
     }
 
     /// The objects, with the revisions that they had.

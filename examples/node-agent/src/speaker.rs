@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ocicat_bgp::driver::{self, DriverConfig, DriverError, Handle};
 use ocicat_bgp::{
-    Attributes, Cease, Community, Families, GracefulRestart, NextHopMode, Password, PeerConfig,
-    PeerId, SpeakerConfig, State, Stop, Ttl,
+    Attributes, Cease, Community, Families, Filter, GracefulRestart, NextHopMode, Password,
+    PeerConfig, PeerId, SpeakerConfig, State, Stop, Ttl,
 };
 use ocicat_dataplane::Prefix;
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ use crate::control::Peer;
 use crate::filters::{Filters, Passage, to_bgp};
 use crate::peers::{NextHop, WantedPeer};
 
+#[cfg(test)]
+mod tests;
 mod translate;
 
 pub(crate) use translate::SpeakerEvent;
@@ -67,7 +70,10 @@ struct Running {
 
 impl Speaker {
     /// A speaker that has not begun, and where its events come from.
-    pub(crate) fn new(forwarding_preserved: bool) -> (Self, mpsc::Receiver<SpeakerEvent>) {
+    pub(crate) fn new(
+        forwarding_preserved: bool,
+        import: Option<Arc<dyn Filter>>,
+    ) -> (Self, mpsc::Receiver<SpeakerEvent>) {
         let (events, receiver) = mpsc::channel(1024);
         let speaker = Self {
             events,
@@ -75,7 +81,7 @@ impl Speaker {
             running: None,
             wanted: BTreeMap::new(),
             ids: BTreeMap::new(),
-            filters: Filters::default(),
+            filters: Filters::new(import),
             draining: false,
         };
         (speaker, receiver)

@@ -91,22 +91,23 @@ fn hashed_id(name: &str) -> Ipv4Addr {
     Ipv4Addr::from([a.max(1), b, c, d])
 }
 
-/// Finds the node's addresses among the interfaces: one of each family that there is, at least one.
+/// Finds the node's addresses among the interfaces: one of each family that there is, at least one. Each family has
+/// its method, and no IPv6 address is looked for where it has none.
 pub(crate) fn place(
-    method: &Method,
+    (method, method_v6): (&Method, Option<&Method>),
     interfaces: &[Interface],
     source: Option<IpAddr>,
 ) -> Result<Place, DetectError> {
-    let found = |ipv4| {
+    let found = |ipv4, method| {
         let (address, why) = detect::choose(method, ipv4, interfaces, source)?;
         tracing::info!(%address, why, "this node's address");
         Ok((address, uplink(method, interfaces, address)?))
     };
-    let second = found(false);
-    let (address, uplink, second) = match (found(true), second) {
-        (Ok((address, uplink)), second) => (address, uplink, second.ok()),
-        (Err(_), Ok((address, uplink))) => (address, uplink, None),
-        (Err(error), Err(_)) => return Err(error),
+    let second = method_v6.map(|method| found(false, method));
+    let (address, uplink, second) = match (found(true, method), second) {
+        (Ok((address, uplink)), second) => (address, uplink, second.and_then(Result::ok)),
+        (Err(_), Some(Ok((address, uplink)))) => (address, uplink, None),
+        (Err(error), _) => return Err(error),
     };
     Ok(Place {
         address,

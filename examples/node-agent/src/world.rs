@@ -18,9 +18,11 @@ use crate::services::{EXCLUDED, Services};
 mod read;
 
 /// The kinds that the agent follows.
-pub const KINDS: [Kind; 16] = [
+pub const KINDS: [Kind; 20] = [
     Kind::Node,
     Kind::IpPool,
+    Kind::IpReservation,
+    Kind::IpamConfig,
     Kind::BlockAffinity,
     Kind::IpamBlock,
     Kind::BgpConfiguration,
@@ -31,6 +33,8 @@ pub const KINDS: [Kind; 16] = [
     Kind::Tier,
     Kind::NetworkPolicy,
     Kind::GlobalNetworkPolicy,
+    Kind::KubeNetworkPolicy,
+    Kind::ClusterNetworkPolicy,
     Kind::NetworkSet,
     Kind::GlobalNetworkSet,
     Kind::WorkloadEndpoint,
@@ -130,8 +134,10 @@ pub struct World {
     pub bgp_filters: BTreeMap<String, RuleSet>,
     /// Services, where they are followed.
     services: Services,
-    /// Felix's parameters: `default` and `node.<name>`.
+    /// Felix's parameters: `default`, `node.<name>`, and others with a selector.
     felix: BTreeMap<String, FelixConfiguration>,
+    /// What they say for this node, the strongest object first.
+    pub felix_layers: Vec<(String, BTreeMap<String, String>)>,
 }
 
 impl World {
@@ -193,6 +199,7 @@ impl World {
             }
             Kind::FelixConfiguration => {
                 self.felix.insert(name, object.decode()?);
+                self.read_felix();
                 Touched::NETWORK
             }
             Kind::Profile => {
@@ -235,7 +242,9 @@ impl World {
             ),
             Kind::BgpPeer => changed(self.bgp_peers.remove(name).is_some(), Touched::PEERS),
             Kind::FelixConfiguration => {
-                changed(self.felix.remove(name).is_some(), Touched::NETWORK)
+                let gone = self.felix.remove(name).is_some();
+                self.read_felix();
+                changed(gone, Touched::NETWORK)
             }
             Kind::Profile => {
                 if let Some(namespace) = name.strip_prefix("kns.") {
@@ -336,18 +345,36 @@ impl World {
         changed(before != self.bgp, Touched::ALL)
     }
 
-    /// A parameter of Felix from the datastore: the node's own object wins over the cluster's.
-    #[must_use]
-    pub fn felix(&self, name: &str) -> Option<String> {
+    /// What FelixConfigurations say for this node, the strongest first: the node's own, those that select it, the
+    /// cluster's. Names of parameters are in lower case.
+    fn read_felix(&mut self) {
         let own = format!("node.{}", self.own);
-        [own.as_str(), "default"].iter().find_map(|object| {
-            let value = self.felix.get(*object)?.spec.parameters.get(name)?;
-            Some(
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned),
-            )
-        })
+        let labels = self
+            .bgp_nodes
+            .get(&self.own)
+            .map(|node| node.labels.clone());
+        let labels = labels.unwrap_or_default();
+        let strength = |name: &str, one: &FelixConfiguration| {
+            if name == own {
+                return Some(0);
+            }
+            if name == "default" {
+                return Some(2);
+            }
+            let selector: ocicat_selectors::Selector =
+                one.spec.node_selector.as_ref()?.parse().ok()?;
+            selector.matches(&labels).then_some(1)
+        };
+        let mut layers: Vec<_> = self
+            .felix
+            .iter()
+            .filter_map(|(name, one)| Some((strength(name, one)?, name.clone(), read::texts(one))))
+            .collect();
+        layers.sort_by_key(|(strength, ..)| *strength);
+        self.felix_layers = layers
+            .into_iter()
+            .map(|(_, name, texts)| (name, texts))
+            .collect();
     }
 
     fn put_node(&mut self, name: &str, node: &Node) -> Touched {
@@ -356,6 +383,10 @@ impl World {
         if self.bgp_nodes.get(name) != Some(&speaker) {
             touched.add(Touched::PEERS);
             self.bgp_nodes.insert(name.to_owned(), speaker);
+            if name == self.own {
+                self.read_felix();
+                touched.add(Touched::NETWORK);
+            }
         }
         if self.nodes.get(name) != Some(&view) {
             touched.add(Touched::NETWORK);

@@ -16,6 +16,7 @@ use crate::pod::Pod;
 pub(super) const NETWORK: &str = "ocicat/network";
 
 impl Attachments {
+    /// Writes the endpoint. `first` when there was none a moment ago: that saves reading it.
     pub(super) async fn write_endpoint(
         &self,
         pod: &Pod,
@@ -23,6 +24,7 @@ impl Attachments {
         host_link: &LinkName,
         attached: &Attached,
         name: &str,
+        first: bool,
     ) -> Result<Revision, AttachmentError> {
         let mut endpoint = WorkloadEndpoint {
             metadata: Metadata {
@@ -66,6 +68,12 @@ impl Attachments {
                 ..WorkloadEndpointPort::default()
             })
             .collect();
+        if first {
+            match self.store.create(endpoint.clone()).await {
+                Err(StoreError::Exists { .. }) => {}
+                created => return Ok(created?.revision),
+            }
+        }
         Ok(self.store.put(endpoint).await?.revision)
     }
 

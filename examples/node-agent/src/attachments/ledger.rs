@@ -142,12 +142,12 @@ impl Attachments {
 
     /// Takes everything of a pod away, by its names. Goes on after errors and returns the first.
     pub(super) async fn dismantle(&self, pod: &Pod, endpoint: &str) -> Result<(), AttachmentError> {
-        let results = [
-            self.remove_endpoint(pod, endpoint).await,
-            self.detach(pod).await,
-            self.release(&pod.handle()).await,
-        ];
-        results.into_iter().collect()
+        // The kernel waits some milliseconds until nobody looks at a link any more. The address comes last: nobody gets it
+        // while the link is there.
+        let (forgotten, detached) =
+            tokio::join!(self.remove_endpoint(pod, endpoint), self.detach(pod));
+        let released = self.release(&pod.handle()).await;
+        [forgotten, detached, released].into_iter().collect()
     }
 
     /// Undoes an addition that failed; the first error stays the first.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Request, Status, Waited, Written, frame};
+use super::{Drained, Endpoint, PolicyCounters, Request, Status, Version, Waited, Written, frame};
 
 /// Asks a running agent; blocking.
 #[derive(Clone, Debug)]
@@ -26,6 +26,14 @@ pub enum ControlError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// The agent cannot do it, or does not know the question.
+    #[error("the agent at {}: {error}", socket.display())]
+    Refused {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        error: String,
     },
     /// The answer is not what this client understands; agent and client may be of different versions.
     #[error("the agent at {} answered what this client does not understand", socket.display())]
@@ -76,6 +84,64 @@ impl Client {
         self.ask(&Request::Routes, Duration::from_secs(5))
     }
 
+    /// The agent's versions.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the agent is down.
+    pub fn version(&self) -> Result<Version, ControlError> {
+        self.ask(&Request::Version, Duration::from_secs(5))
+    }
+
+    /// Every parameter in force, and where it comes from.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the agent is down.
+    pub fn config(&self) -> Result<Value, ControlError> {
+        self.ask(&Request::Config, Duration::from_secs(5))
+    }
+
+    /// The pods of the agent's node.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the agent is down.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, ControlError> {
+        self.ask(&Request::Endpoints, Duration::from_secs(5))
+    }
+
+    /// What the rules of policies have met.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the agent is down, or cannot read the kernel's counters.
+    pub fn counters(&self) -> Result<PolicyCounters, ControlError> {
+        self.ask(&Request::Counters, Duration::from_secs(10))
+    }
+
+    /// Drains the agent's node, or ends that.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the agent is down, or cannot note it.
+    pub fn drain(&self, on: bool) -> Result<Drained, ControlError> {
+        self.ask(&Request::Drain { on }, Duration::from_secs(5))
+    }
+
+    /// The files of the agent's diagnostics, by name, secrets taken out.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the agent is down, or ends half-way.
+    pub fn diags(&self) -> Result<Vec<(String, String)>, ControlError> {
+        let mut stream = self.send(&Request::Diags, Some(Duration::from_secs(30)))?;
+        let mut files = Vec::new();
+        loop {
+            let frame = frame::read(&mut stream).map_err(|source| broken(&self.socket, source))?;
+            let value: Value = self.read(&frame)?;
+            let text = |name: &str| value[name].as_str().map(str::to_owned);
+            match (text("file"), text("text")) {
+                (Some(file), Some(text)) => files.push((file, text)),
+                _ => return Ok(files),
+            }
+        }
+    }
+
     /// What happens at the agent from now on; the iterator blocks until the next event and ends with the agent.
     ///
     /// # Errors
@@ -92,7 +158,20 @@ impl Client {
     ) -> Result<T, ControlError> {
         let mut stream = self.send(request, Some(limit))?;
         let answer = frame::read(&mut stream).map_err(|source| broken(&self.socket, source))?;
-        serde_json::from_slice(&answer).map_err(|source| ControlError::Answer {
+        let value: Value = self.read(&answer)?;
+        if let Some(error) = value["error"].as_str()
+            && value.as_object().is_some_and(|members| members.len() == 1)
+        {
+            return Err(ControlError::Refused {
+                socket: self.socket.clone(),
+                error: error.to_owned(),
+            });
+        }
+        self.read(&answer)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, ControlError> {
+        serde_json::from_slice(answer).map_err(|source| ControlError::Answer {
             socket: self.socket.clone(),
             source,
         })

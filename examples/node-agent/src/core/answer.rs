@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use ocicat_dataplane::mtu;
+use ocicat_dataplane::hop::When;
+use ocicat_dataplane::state::RouteKey;
+use ocicat_dataplane::{Prefix, mtu};
 use ocicat_datastore::model::Kind;
 
 use serde_json::Value;
 
 use super::Core;
-use crate::control::{Question, Status};
+use crate::control::{BgpShown, Question, Status};
 use crate::facts::Facts;
-use crate::network::Tunnels;
+use crate::network::{Tunnels, pool_of};
 use crate::speaker::Speaker;
 
 impl Core {
@@ -59,7 +61,47 @@ impl Core {
             endpoints: self.world.pod_count(),
             policies: self.state.policies.len(),
             applies: self.applies,
+            datastore: self.datastore(),
+            bgp: BgpShown::default(),
+            draining: self.drain.is_on(),
         }
+    }
+
+    /// Routes with whether the kernel has them, and why not.
+    fn explained(&self, mut routes: Vec<Value>) -> Vec<Value> {
+        for route in &mut routes {
+            let prefix = route["prefix"].as_str().and_then(|text| text.parse().ok());
+            let Some(prefix) = prefix else { continue };
+            let (installed, why) = self.explain(prefix);
+            route["installed"] = installed.into();
+            route["why"] = why.into();
+        }
+        routes
+    }
+
+    fn explain(&self, prefix: Prefix) -> (bool, &'static str) {
+        let installed = self.state.routes.contains_key(&RouteKey::main(prefix));
+        let pool = pool_of(&self.world.pools, prefix);
+        let why = if self.announced.contains(&prefix) {
+            "this node's own"
+        } else if pool.is_some_and(|pool| pool.encapsulation.vxlan != When::Never) {
+            "in a VXLAN pool: the datastore says where it is"
+        } else if installed {
+            "the best path"
+        } else if !self.learned.contains_key(&prefix) {
+            "no path can be used"
+        } else if pool.is_none() {
+            "announced by a node, outside of every pool"
+        } else if self
+            .astray
+            .iter()
+            .any(|one| one.starts_with(&format!("{prefix} ")))
+        {
+            "announced by a node that has not claimed it"
+        } else {
+            "the kernel has no way to its next hop"
+        };
+        (installed, why)
     }
 
     /// Whether the first state that follows from everything is in the kernel.
@@ -81,15 +123,22 @@ impl Core {
             Question::Status(answer) => {
                 let mut status = self.status();
                 status.peers = speaker.peers().await;
+                status.bgp = self.bgp_shown(speaker);
                 let _ = answer.send(status);
             }
             Question::Routes(answer) => {
-                let _ = answer.send(Value::Array(speaker.routes().await));
+                let _ = answer.send(Value::Array(self.explained(speaker.routes().await)));
             }
+            Question::Config(answer) => drop(answer.send(self.configuration())),
+            Question::Endpoints(answer) => drop(answer.send(self.endpoints())),
+            Question::Objects(answer) => drop(answer.send(self.objects())),
+            Question::Drain(on, answer) => drop(answer.send(self.set_drain(on))),
+            Question::Health(answer) => drop(answer.send(self.health())),
+            Question::Figures(answer) => drop(answer.send(self.figures(speaker).await)),
         }
     }
 
-    fn reasons(&self) -> Vec<String> {
+    pub(super) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if !self.in_sync() {
             let missing: Vec<&str> = crate::world::KINDS

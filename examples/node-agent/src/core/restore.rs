@@ -78,6 +78,14 @@ impl Restore {
         }
     }
 
+    /// The objects, as people can read them.
+    pub(super) fn values(&self) -> Vec<serde_json::Value> {
+        let texts = self.texts.values();
+        texts
+            .filter_map(|(_, text)| serde_json::from_str(text).ok())
+            .collect()
+    }
+
     fn soil(&mut self) {
         if self.dirty.is_none() {
             self.dirty = Some(Instant::now() + GATHER);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
+use ocicat_dataplane::interfaces::Interface;
 use ocicat_dataplane::state::Hop;
 use ocicat_datastore::{Event as StoreEvent, Follow, Store, follow};
 use tokio::sync::{mpsc, watch};
@@ -33,6 +34,8 @@ pub(crate) struct Channels {
     pub(crate) speaker: Speaker,
     /// Looks up how the kernel reaches an address.
     pub(crate) resolve: fn(IpAddr) -> Option<Hop>,
+    /// Looks up the node's interfaces.
+    pub(crate) interfaces: fn() -> Vec<Interface>,
     /// Whether the datastore has this node's address.
     pub(crate) registration: watch::Receiver<Registration>,
     /// Passwords.
@@ -131,6 +134,7 @@ impl Core {
         }
         self.advance();
         if timers.resolve <= now || self.has_new_hops() {
+            self.interfaces(&(channels.interfaces)());
             self.resolve(channels.resolve);
             timers.resolve = now + RESOLVE;
             self.advance();

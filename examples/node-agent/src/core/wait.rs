@@ -94,6 +94,11 @@ impl Waits {
         }
     }
 
+    /// How many wait.
+    pub(super) const fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When the next wait's time is over.
     pub(super) fn next_limit(&self) -> Option<Instant> {
         self.waiting.iter().map(|wait| wait.limit).min()

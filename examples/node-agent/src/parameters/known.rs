@@ -27,17 +27,26 @@ const fn unused(name: &'static str, default: &'static str) -> Known {
 
 /// The parameter of this name, in whatever case.
 pub(super) fn find(name: &str) -> Option<&'static Known> {
-    KNOWN.iter().find(|known| known.name.eq_ignore_ascii_case(name))
+    KNOWN
+        .iter()
+        .find(|known| known.name.eq_ignore_ascii_case(name))
 }
 
 /// Felix's parameters that are met in clusters, and the agent's own.
 pub const KNOWN: &[Known] = &[
     used("defaultEndpointToHostAction", "Drop"),
-    used("failsafeInboundHostPorts", "tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:6443,tcp:6666,tcp:6667"),
-    used("failsafeOutboundHostPorts", "udp:53,udp:67,tcp:179,tcp:2379,tcp:2380,tcp:6443,tcp:6666,tcp:6667"),
+    used(
+        "failsafeInboundHostPorts",
+        "tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:6443,tcp:6666,tcp:6667",
+    ),
+    used(
+        "failsafeOutboundHostPorts",
+        "udp:53,udp:67,tcp:179,tcp:2379,tcp:2380,tcp:6443,tcp:6666,tcp:6667",
+    ),
     used("healthEnabled", "false"),
     used("healthHost", "localhost"),
     used("healthPort", "9099"),
+    used("logSeverityScreen", "Info"),
     used("originValidation", "report"),
     used("prometheusMetricsEnabled", "false"),
     used("prometheusMetricsHost", ""),
@@ -94,7 +103,6 @@ pub const KNOWN: &[Known] = &[
     unused("logFilePath", "none"),
     unused("logPrefix", "calico-packet"),
     unused("logSeverityFile", ""),
-    unused("logSeverityScreen", "Info"),
     unused("logSeveritySys", ""),
     unused("maxIpsetSize", "1048576"),
     unused("metadataAddr", ""),

@@ -87,7 +87,7 @@ impl BgpSettings {
                 .first(|spec| spec.node_to_node_mesh_enabled)
                 .unwrap_or(true),
             as_number: read
-                .first(|spec| spec.as_number.clone())
+                .first(|spec| spec.as_number)
                 .map_or(DEFAULT_AS, |number| number.0),
             port: read.first(|spec| spec.listen_port).unwrap_or(DEFAULT_PORT),
             bind_to_node: read.choice("bindMode", ["None", "NodeIP"], |spec| {

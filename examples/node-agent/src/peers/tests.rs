@@ -231,7 +231,7 @@ fn a_bad_peer_is_named_and_the_others_live_on() {
         ),
     ] {
         let peers = plan_of("a", &BgpSettings::default(), &[("tor", spec.clone())]);
-        assert_eq!(peers.wanted.len(), 3, "{spec}");
+        assert_eq!(peers.wanted.len(), 2, "{spec}");
         let problem = &peers.problems[0];
         assert!(
             problem.starts_with("BGPPeer tor: ") && problem.contains(words),

@@ -1,5 +1,6 @@
 //! What is read out of objects, field by field.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -8,7 +9,9 @@ use ocicat_dataplane::Prefix;
 use ocicat_dataplane::hop::{Encapsulation, When};
 use ocicat_dataplane::names;
 use ocicat_dataplane::state::{LinkName, MacAddr};
-use ocicat_datastore::model::{BlockAffinity, IpPool, IpamBlock, Node, WorkloadEndpoint};
+use ocicat_datastore::model::{
+    BlockAffinity, FelixConfiguration, IpPool, IpamBlock, Node, WorkloadEndpoint,
+};
 use ocicat_datastore::{Object, StoreError};
 
 use super::LocalPod;
@@ -192,4 +195,17 @@ pub(super) fn rules(object: &Object) -> Result<RuleSet, StoreError> {
         malformed(object, &field, error.fault)
     })?;
     Ok(rules)
+}
+
+/// Parameters as text, by their names in lower case.
+pub(super) fn texts(one: &FelixConfiguration) -> BTreeMap<String, String> {
+    let parameters = one.spec.parameters.iter();
+    parameters
+        .map(|(name, value)| {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            (name.to_ascii_lowercase(), text)
+        })
+        .collect()
 }

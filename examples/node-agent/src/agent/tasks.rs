@@ -1,0 +1,214 @@
+//! Everything that runs beside the core.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use ocicat_dataplane::Dataplane;
+use ocicat_dataplane::linux::{self, LinuxAttach, LinuxDataplane};
+use ocicat_datastore::Store;
+use ocicat_ipam::Ipam;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::kernel::{KERNEL, links_of_pods};
+use super::{Agent, AgentError, Wires};
+use crate::assigner::Assigner;
+use crate::attachments::{Attachments, Busy};
+use crate::collect::{Collected, Collecting};
+use crate::control::Serving;
+use crate::drive::Driving;
+use crate::health::{serve_health, serve_metrics};
+use crate::metrics::Metrics;
+use crate::{install, kubernetes, secrets};
+
+/// What tasks share.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    node: &'a str,
+    store: &'a Store,
+    ipam: &'a Arc<Ipam>,
+    wires: &'a Wires,
+}
+
+impl<'a> Beside<'a> {
+    pub(super) const fn new(
+        node: &'a str,
+        store: &'a Store,
+        ipam: &'a Arc<Ipam>,
+        wires: &'a Wires,
+    ) -> Self {
+        Self {
+            node,
+            store,
+            ipam,
+            wires,
+        }
+    }
+}
+
+impl Agent {
+    /// Starts everything that runs beside the core.
+    pub(super) fn spawn(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        beside: Beside<'_>,
+    ) -> Result<(), AgentError> {
+        let collected = Arc::new(Collected::default());
+        self.spawn_kernel_and_questions(tasks, beside, Arc::clone(&collected))?;
+        self.spawn_followers(tasks, beside, collected);
+        self.spawn_plugin_server(tasks, beside)
+    }
+
+    /// The task that owns the dataplane, and those that answer questions.
+    fn spawn_kernel_and_questions(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        Beside { wires, .. }: Beside<'_>,
+        collected: Arc<Collected>,
+    ) -> Result<(), AgentError> {
+        let (count, counting) = mpsc::channel(4);
+        let driving = Driving {
+            counting,
+            resync: wires.ports.resync.subscribe(),
+            meters: wires.ports.meters.clone(),
+        };
+        tasks.spawn(crate::drive::drive(
+            self.open_dataplane()?,
+            wires.ports.desired.subscribe(),
+            wires.reports.clone(),
+            driving,
+        ));
+        let serving = Serving {
+            core: wires.questions.clone(),
+            events: wires.ports.events.clone(),
+            counting: count,
+            kernel: KERNEL,
+        };
+        let metrics = Metrics {
+            serving: serving.clone(),
+            meters: wires.ports.meters.clone(),
+            collected,
+        };
+        let listening = wires.ports.listening.subscribe();
+        tasks.spawn(serve_metrics(Arc::new(metrics), listening.clone()));
+        tasks.spawn(serve_health(wires.questions.clone(), listening));
+        tasks.spawn(crate::control::serve(self.socket("node.sock")?, serving));
+        Ok(())
+    }
+
+    /// Tasks that follow the datastore, or what the core knows of it.
+    fn spawn_followers(
+        &self,
+        tasks: &mut JoinSet<()>,
+        Beside {
+            node,
+            store,
+            ipam,
+            wires,
+        }: Beside<'_>,
+        figures: Arc<Collected>,
+    ) {
+        let facts = wires.ports.facts.subscribe();
+        let name = || node.to_owned();
+        tasks.spawn(crate::tunnel::follow(
+            store.clone(),
+            Arc::clone(ipam),
+            name(),
+            facts.clone(),
+        ));
+        let sources = secrets::Sources {
+            folder: self.config.paths.secrets.clone(),
+            store: store.clone(),
+            namespace: self.config.namespace.clone(),
+        };
+        let wanted = wires.ports.secrets.subscribe();
+        tasks.spawn(secrets::follow(sources, wanted, wires.found.clone()));
+        let collecting = Collecting {
+            node: name(),
+            namespace: self.config.namespace.clone(),
+            store: store.clone(),
+            ipam: Arc::clone(ipam),
+            links: links_of_pods,
+            core: wires.questions.clone(),
+            figures,
+        };
+        tasks.spawn(collecting.run(facts.clone()));
+        tasks.spawn(kubernetes::tell_available(
+            store.clone(),
+            name(),
+            facts.clone(),
+        ));
+        let socket = self.config.paths.run.join("cni.sock");
+        tasks.spawn(install::network(self.config.install.clone(), socket, facts));
+    }
+
+    /// The server of the CNI plugin, and who takes addresses for it.
+    fn spawn_plugin_server(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        Beside {
+            node,
+            store,
+            ipam,
+            wires,
+        }: Beside<'_>,
+    ) -> Result<(), AgentError> {
+        let (assigner, assigning) = Assigner::new(Arc::clone(ipam));
+        tasks.spawn(assigning);
+        let attach = self.attach.take();
+        let attachments = Attachments {
+            node: node.to_owned(),
+            store: store.clone(),
+            ipam: Arc::clone(ipam),
+            assigner,
+            attach: attach.unwrap_or_else(|| Arc::new(LinuxAttach::new())),
+            facts: wires.ports.facts.subscribe(),
+            core: wires.questions.clone(),
+            events: wires.ports.events.clone(),
+            busy: Busy::default(),
+            counts: crate::attachments::Counts::default(),
+        };
+        let tombstones = self.config.paths.state.join("tombstones");
+        let socket = self.socket("cni.sock")?;
+        tasks.spawn(crate::cni::serve(socket, Arc::new(attachments), tombstones));
+        Ok(())
+    }
+
+    fn open_dataplane(&mut self) -> Result<Box<dyn Dataplane>, AgentError> {
+        match self.dataplane.take() {
+            Some(dataplane) => Ok(dataplane),
+            None => LinuxDataplane::new(linux::Options::default())
+                .map(|dataplane| Box::new(dataplane) as Box<dyn Dataplane>)
+                .map_err(|error| AgentError::Kernel(Box::new(error))),
+        }
+    }
+
+    /// A socket in the run folder, for root alone.
+    fn socket(&self, name: &str) -> Result<UnixListener, AgentError> {
+        let folder = &self.config.paths.run;
+        let path = folder.join(name);
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| AgentError::File { path, source }
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(failed(folder))?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+            .map_err(failed(folder))?;
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(&path)(error));
+            }
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(failed(&path))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(failed(&path))?;
+        Ok(listener)
+    }
+}
