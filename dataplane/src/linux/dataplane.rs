@@ -287,3 +287,6 @@ fn awaited(report: &Report) -> BTreeSet<LinkName> {
             });
     missing.collect()
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

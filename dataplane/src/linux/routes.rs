@@ -168,17 +168,34 @@ impl Routes<'_> {
         self.report.changed += all - refused.len();
         for (change, error) in refused {
             let Change { key, before } = change;
-            match before {
+            let tried = match before {
                 Some(before) => self.view.routes.insert(key.clone(), before),
                 None => self.view.routes.remove(&key),
             };
             if error.refusal == Refusal::Exists {
                 taken.push(key);
             } else {
-                self.report.fail(Object::Route(key), error.into());
+                let fault = self.fault(tried, error);
+                self.report.fail(Object::Route(key), fault);
             }
         }
         Ok(())
+    }
+
+    /// Why a route was refused. A link that went a moment ago, of which no notice has been heard, is awaited like one that
+    /// was known to be gone.
+    fn fault(&self, tried: Option<KernelRoute>, error: KernelError) -> Fault {
+        let link = tried.and_then(|route| match route.hops {
+            Hops::One(hop) => Some(hop.link),
+            Hops::Many(hops) => hops.first().map(|hop| hop.link),
+            _ => None,
+        });
+        let name = link.and_then(|index| self.view.link(index));
+        match (error.refusal, name) {
+            (Refusal::LinkDown, Some(link)) => Fault::LinkDown(link.name.clone()),
+            (Refusal::NoLink, Some(link)) => Fault::LinkMissing(link.name.clone()),
+            _ => error.into(),
+        }
     }
 
     fn run_deletions(&mut self, batch: &mut Batch<Change>) -> Result<(), KernelError> {

@@ -266,6 +266,13 @@ impl Socket {
         }
     }
 
+    /// Makes room for so many bytes of answers; the kernel has a least.
+    #[cfg(all(test, feature = "linux", feature = "testing"))]
+    pub(crate) fn receive_buffer(&self, bytes: usize) {
+        use nix::sys::socket::setsockopt;
+        setsockopt(&self.raw, sockopt::RcvBuf, &bytes).unwrap();
+    }
+
     const fn next(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
