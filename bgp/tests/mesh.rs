@@ -150,7 +150,7 @@ fn a_silent_stop_keeps_routes_and_cease_does_not() {
         .unwrap();
     assert_eq!(
         why.last_error.unwrap().to_string(),
-        "received: cease: hard reset (6/9) \"drained\""
+        "received: cease: hard reset (6/9) for cease: administrative shutdown (6/2) \"drained\""
     );
 }
 
