@@ -22,14 +22,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("ocicat-lab", &["ocicat-lab"]),
 ];
 
-/// What goes into the image.
-const IN_IMAGE: &[&str] = &[
-    "ocicat-node",
-    "ocicat",
-    "ocicat-ipam",
-    "ocicatctl",
-    "ocicat-bgpd",
-];
+/// What goes into the image: programs, and the plugins that the agent installs.
+const IN_IMAGE: &[&str] = &["ocicat-node", "ocicatctl", "ocicat-bgpd"];
+const PLUGINS: &[&str] = &["ocicat", "ocicat-ipam"];
 
 /// Manifests that become one file each, and their parts in order.
 const MANIFESTS: &[(&str, &[&str])] = &[
@@ -65,10 +60,11 @@ pub(crate) fn dist() -> Result<(), String> {
         copy(&built, &bin.join("ocicat-direct"))?;
     }
     copy(&bin.join("ocicatctl"), &bin.join("kubectl-ocicat"))?;
-    let files: Vec<PathBuf> = IN_IMAGE.iter().map(|name| bin.join(name)).collect();
+    let files = |names: &[&str]| names.iter().map(|name| bin.join(name)).collect::<Vec<_>>();
     let tag = format!("docker.io/ocicat/node:{VERSION}");
     let tar = out.join(format!("ocicat-node-{VERSION}.tar"));
-    image::write(&tar, &tag, &files).map_err(|error| at(&tar, &error))?;
+    image::write(&tar, &tag, &files(IN_IMAGE), &files(PLUGINS))
+        .map_err(|error| at(&tar, &error))?;
     manifests(&out)?;
     let deploy = workspace::root().join("examples/deploy");
     for file in [

@@ -366,6 +366,15 @@ pub struct Trace {
     /// The connection.
     #[command(flatten)]
     pub connection: Connection,
+    /// Watch what the kernels do with such a packet, too: open the connection meanwhile. Needs nft(8) and root.
+    #[arg(long)]
+    pub real: bool,
+    /// How long to watch, seconds.
+    #[arg(long, default_value_t = 10, requires = "real")]
+    pub timeout: u64,
+    /// A further node to watch, and the command that runs another command there: `--on node2='ssh node2'`.
+    #[arg(long, requires = "real", value_name = "NODE=COMMAND")]
+    pub on: Vec<String>,
 }
 
 /// `connectivity`.

@@ -1,5 +1,7 @@
 //! `trace`: the way of a packet.
 
+mod real;
+
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -208,7 +210,11 @@ pub async fn run(at: &Connection, global: &Global, args: &cli::Trace) -> Result<
             }
             println!("{trace}");
         }
-        values.push(json!({"hops": hops, "policy": trace}));
+        let seen = match args.real {
+            true => Some(real::watch(&flow, args, global.output).await?),
+            false => None,
+        };
+        values.push(json!({"hops": hops, "policy": trace, "seen": seen}));
     }
     if let Some(text) = output::value(&values, global.output)? {
         println!("{text}");

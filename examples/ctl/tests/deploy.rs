@@ -78,11 +78,11 @@ fn the_configurations_are_ones_the_agent_reads() {
             .unwrap();
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file.replace('/', "-"));
         std::fs::write(&path, text).unwrap();
-        let config = ocicat_node::config::Config::load(Some(&path), |_| None).unwrap();
+        let config = ocicat_node::config::Config::load(Some(&path), []).unwrap();
         assert!(config.datastore.url.starts_with(scheme), "{file}");
     }
     let systemd = folder().join("systemd/node.toml");
-    ocicat_node::config::Config::load(Some(&systemd), |_| None).unwrap();
+    ocicat_node::config::Config::load(Some(&systemd), []).unwrap();
 }
 
 #[test]

@@ -9,11 +9,17 @@ use sha2::{Digest, Sha256};
 
 use super::hex;
 
-/// Writes an image with these programs in /opt/ocicat/bin, the first of which it runs.
+/// Writes an image with programs in /opt/ocicat/bin, the first of which it runs, and CNI plugins in /opt/ocicat/cni, from
+/// where the agent installs them.
 ///
 /// Times and owners are zero: the same programs make the same image.
-pub(super) fn write(tar: &Path, tag: &str, programs: &[PathBuf]) -> io::Result<()> {
-    let layer = layer(programs)?;
+pub(super) fn write(
+    tar: &Path,
+    tag: &str,
+    programs: &[PathBuf],
+    plugins: &[PathBuf],
+) -> io::Result<()> {
+    let layer = layer(&[("opt/ocicat/bin", programs), ("opt/ocicat/cni", plugins)])?;
     let first = programs
         .first()
         .and_then(|path| path.file_name())
@@ -51,20 +57,14 @@ pub(super) fn write(tar: &Path, tag: &str, programs: &[PathBuf]) -> io::Result<(
     archive.finish()
 }
 
-fn layer(programs: &[PathBuf]) -> io::Result<Vec<u8>> {
+fn layer(folders: &[(&str, &[PathBuf])]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
-    for program in programs {
-        let name = program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        add(
-            &mut archive,
-            &format!("opt/ocicat/bin/{name}"),
-            &std::fs::read(program)?,
-            0o755,
-        )?;
+    for (folder, files) in folders {
+        for file in *files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let bytes = std::fs::read(file)?;
+            add(&mut archive, &format!("{folder}/{name}"), &bytes, 0o755)?;
+        }
     }
     archive.into_inner()
 }

@@ -32,9 +32,13 @@ pub(super) fn matrix(
         .iter()
         .filter(|(from, to, _)| wanted(&from.name) || wanted(&to.name));
     let cells: Vec<_> = cells.collect();
-    let values = cells
-        .iter()
-        .map(|(from, to, what)| json!({"from": from, "to": to, "what": what}));
+    let values = cells.iter().map(|(from, to, what)| {
+        let side = |party: &Party| {
+            let name = cluster.called(&party.name);
+            json!({"name": name, "address": party.address})
+        };
+        json!({"from": side(from), "to": side(to), "what": what})
+    });
     if let Some(text) = output::value(&values.collect::<Vec<Value>>(), format)? {
         println!("{text}");
         return Ok(());
