@@ -119,9 +119,6 @@ mod tests {
         secret
             .data
             .insert("rr".to_owned(), "d2hpc3Blcg==".to_owned());
-        secret
-            .data
-            .insert("tor".to_owned(), "bm90IGFza2Vk".to_owned());
         store.create(secret).await.unwrap();
         let sources = Sources {
             folder: folder.path().to_path_buf(),
