@@ -93,6 +93,23 @@ impl LinuxDataplane {
         self.view.routes.len()
     }
 
+    /// Removes everything of ours from the kernel: policy, routes, tunnels, rules. For whoever uninstalls; pods' links are
+    /// their attachments' business.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read or written. What could be removed is gone.
+    pub async fn remove(&mut self) -> Result<(), ApplyError> {
+        // Policy last: what is still forwarded until then is still judged.
+        self.apply(&State::default()).await?;
+        match &mut self.table {
+            Some(table) => table.remove().map_err(|error| ApplyError::Policy {
+                doing: "removed",
+                why: error.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Takes in what happened in the kernel.
     fn listen(&mut self) {
         let interest = Interest {

@@ -3,6 +3,7 @@
 mod counters;
 mod learn;
 mod refused;
+mod remove;
 #[cfg(test)]
 mod tests;
 

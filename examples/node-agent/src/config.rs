@@ -142,6 +142,9 @@ pub struct Paths {
     pub state: PathBuf,
     /// Passwords of BGP sessions, each in the file `NAME/KEY`; `/etc/ocicat/secrets`.
     pub secrets: PathBuf,
+    /// The settings of network namespaces; `/proc/sys/net`. Another where that is read-only, as in a container without
+    /// all privileges: the node's own, mounted at another place.
+    pub sysctl: Option<PathBuf>,
 }
 
 impl Default for Paths {
@@ -150,6 +153,7 @@ impl Default for Paths {
             run: PathBuf::from("/run/ocicat"),
             state: PathBuf::from("/var/lib/ocicat"),
             secrets: PathBuf::from("/etc/ocicat/secrets"),
+            sysctl: None,
         }
     }
 }

@@ -15,8 +15,18 @@ use crate::snapshot::write_atomically;
 
 /// The file that makes runtimes use the network: it is written last, and runtimes take the first by name.
 const CONFLIST: &str = "10-ocicat.conflist";
+/// Where runtimes look for plugins unless they are told otherwise.
+const CNI_BIN: &str = "/opt/cni/bin";
 /// Links of the agent, as other programs match their names.
 const LINKS: &str = "cali* tunl0 vxlan.calico vxlan-v6.calico";
+
+/// The words to other programs, below /etc.
+const HOST_FILES: [&str; 4] = [
+    "NetworkManager/conf.d/ocicat.conf",
+    "systemd/networkd.conf.d/ocicat.conf",
+    "systemd/network/10-ocicat.network",
+    "systemd/network/10-ocicat.link",
+];
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +51,7 @@ pub(crate) fn plugins(config: &InstallConfig) -> Result<usize, InstallError> {
     let to = config
         .cni_bin
         .clone()
-        .unwrap_or_else(|| PathBuf::from("/opt/cni/bin"));
+        .unwrap_or_else(|| PathBuf::from(CNI_BIN));
     let mut copied = 0;
     for entry in std::fs::read_dir(from).map_err(failed(from))? {
         let path = entry.map_err(failed(from))?.path();
@@ -59,6 +69,21 @@ pub(crate) fn plugins(config: &InstallConfig) -> Result<usize, InstallError> {
     Ok(copied)
 }
 
+/// Every file that the agent may have put on this host.
+pub(crate) fn files(config: &InstallConfig) -> Vec<PathBuf> {
+    let bin = config
+        .cni_bin
+        .as_deref()
+        .unwrap_or_else(|| Path::new(CNI_BIN));
+    let from = config.plugins.iter().flat_map(std::fs::read_dir);
+    let names = from.flatten().flatten().map(|entry| entry.file_name());
+    let mut files: Vec<PathBuf> = names.map(|name| bin.join(name)).collect();
+    files.extend(config.cni_net.iter().map(|folder| folder.join(CONFLIST)));
+    let etc = config.host_etc.iter();
+    files.extend(etc.flat_map(|etc| HOST_FILES.map(|file| etc.join(file))));
+    files
+}
+
 /// Tells NetworkManager, systemd-networkd and udev to leave the agent's links and routes alone, where they are.
 pub(crate) fn host(config: &InstallConfig) -> Result<Vec<PathBuf>, InstallError> {
     let Some(etc) = &config.host_etc else {
@@ -71,23 +96,23 @@ pub(crate) fn host(config: &InstallConfig) -> Result<Vec<PathBuf>, InstallError>
     let files = [
         (
             "NetworkManager",
-            "NetworkManager/conf.d/ocicat.conf",
+            HOST_FILES[0],
             format!("[keyfile]\nunmanaged-devices={unmanaged}\n"),
         ),
         (
             "systemd",
-            "systemd/networkd.conf.d/ocicat.conf",
+            HOST_FILES[1],
             "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n".to_owned(),
         ),
         (
             "systemd",
-            "systemd/network/10-ocicat.network",
+            HOST_FILES[2],
             format!("[Match]\nName={LINKS}\n\n[Link]\nUnmanaged=yes\n"),
         ),
         // udev: names and hardware addresses stay as they are given.
         (
             "systemd",
-            "systemd/network/10-ocicat.link",
+            HOST_FILES[3],
             format!(
                 "[Match]\nOriginalName={LINKS}\n\n[Link]\nMACAddressPolicy=none\nNamePolicy=keep\n"
             ),
@@ -108,13 +133,21 @@ pub(crate) fn host(config: &InstallConfig) -> Result<Vec<PathBuf>, InstallError>
 }
 
 /// The network's configuration, for the socket and the largest packet of this node.
-fn conflist(socket: &Path) -> String {
-    let ipam = json!({"type": "ocicat-ipam"});
-    let plugin =
-        json!({"type": "ocicat", "socket": socket, "ipam": ipam, "policy": {"type": "k8s"}});
-    let ports = json!({"type": "portmap", "snat": true, "capabilities": {"portMappings": true}});
-    let list =
-        json!({"name": "k8s-pod-network", "cniVersion": "1.0.0", "plugins": [plugin, ports]});
+///
+/// Host ports and bandwidth are the business of plugins that others make: they are chained where they are installed.
+fn conflist(socket: &Path, plugins: &[&Path]) -> String {
+    let mut chain = vec![json!({
+        "type": "ocicat", "socket": socket, "ipam": {"type": "ocicat-ipam"}, "policy": {"type": "k8s"},
+    })];
+    let there = |name: &str| plugins.iter().any(|folder| folder.join(name).is_file());
+    if there("portmap") {
+        chain
+            .push(json!({"type": "portmap", "snat": true, "capabilities": {"portMappings": true}}));
+    }
+    if there("bandwidth") {
+        chain.push(json!({"type": "bandwidth", "capabilities": {"bandwidth": true}}));
+    }
+    let list = json!({"name": "k8s-pod-network", "cniVersion": "1.0.0", "plugins": chain});
     format!("{list:#}\n")
 }
 
@@ -132,11 +165,15 @@ pub(crate) async fn network(
         return;
     }
     let path = folder.join(CONFLIST);
+    let bin = config
+        .cni_bin
+        .as_deref()
+        .unwrap_or_else(|| Path::new(CNI_BIN));
     let mut pause = Duration::from_secs(1);
     loop {
         let text = match &config.cni_config {
             Some(own) => std::fs::read_to_string(own).map_err(failed(own)),
-            None => Ok(conflist(&socket)),
+            None => Ok(conflist(&socket, &[bin, Path::new("/usr/lib/cni")])),
         };
         let written = text.and_then(|text| {
             if std::fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
@@ -202,6 +239,23 @@ mod tests {
             text.contains("interface-name:cali*;") && text.contains("interface-name:vxlan.calico"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn host_ports_and_bandwidth_are_chained_where_they_are_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        let types = || {
+            let text = conflist(Path::new("/run/x.sock"), &[folder.path()]);
+            let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let plugins = list["plugins"].as_array().unwrap().iter();
+            plugins
+                .map(|one| one["type"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(types(), ["ocicat"]);
+        std::fs::write(folder.path().join("portmap"), "").unwrap();
+        std::fs::write(folder.path().join("bandwidth"), "").unwrap();
+        assert_eq!(types(), ["ocicat", "portmap", "bandwidth"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,5 +37,6 @@ pub mod snapshot;
 mod speaker;
 mod startup;
 mod tunnel;
+pub mod uninstall;
 mod uphold;
 pub mod world;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use ocicat_node::agent::Agent;
 use ocicat_node::config::{Config, LogConfig, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +15,14 @@ struct Arguments {
     /// The configuration file; without, /etc/ocicat/node.toml if it is there.
     #[arg(long)]
     config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Removes what agents have left on this node: kernel, plugins, configuration, state. Stop the agent first.
+    Uninstall,
 }
 
 const DEFAULT_CONFIG: &str = "/etc/ocicat/node.toml";
@@ -34,7 +42,11 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!(warning, "a setting is not followed");
     }
-    match run(config) {
+    let done = match arguments.command {
+        Some(Command::Uninstall) => uninstall(&config),
+        None => run(config),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = format!("{error:#}");
@@ -64,6 +76,16 @@ fn run(config: Config) -> anyhow::Result<()> {
     // Blocking threads may still wait for the kernel; nothing of theirs is needed any more.
     runtime.shutdown_background();
     outcome
+}
+
+fn uninstall(config: &Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for line in runtime.block_on(ocicat_node::uninstall::run(config))? {
+        println!("{line}");
+    }
+    Ok(())
 }
 
 fn log(config: &LogConfig) {

@@ -4,8 +4,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use ocicat_dataplane::Dataplane;
 use ocicat_dataplane::linux::{self, LinuxAttach, LinuxDataplane};
+use ocicat_dataplane::{Attach, Dataplane};
 use ocicat_datastore::Store;
 use ocicat_ipam::Ipam;
 use tokio::net::UnixListener;
@@ -157,13 +157,13 @@ impl Agent {
     ) -> Result<(), AgentError> {
         let (assigner, assigning) = Assigner::new(Arc::clone(ipam));
         tasks.spawn(assigning);
-        let attach = self.attach.take();
+        let attach = self.attach.take().unwrap_or_else(|| self.own_attach());
         let attachments = Attachments {
             node: node.to_owned(),
             store: store.clone(),
             ipam: Arc::clone(ipam),
             assigner,
-            attach: attach.unwrap_or_else(|| Arc::new(LinuxAttach::new())),
+            attach,
             facts: wires.ports.facts.subscribe(),
             core: wires.questions.clone(),
             events: wires.ports.events.clone(),
@@ -179,9 +179,20 @@ impl Agent {
     fn open_dataplane(&mut self) -> Result<Box<dyn Dataplane>, AgentError> {
         match self.dataplane.take() {
             Some(dataplane) => Ok(dataplane),
-            None => LinuxDataplane::new(linux::Options::default())
-                .map(|dataplane| Box::new(dataplane) as Box<dyn Dataplane>)
-                .map_err(|error| AgentError::Kernel(Box::new(error))),
+            None => {
+                let mut options = linux::Options::default();
+                options.sysctl.clone_from(&self.config.paths.sysctl);
+                LinuxDataplane::new(options)
+                    .map(|dataplane| Box::new(dataplane) as Box<dyn Dataplane>)
+                    .map_err(|error| AgentError::Kernel(Box::new(error)))
+            }
+        }
+    }
+
+    fn own_attach(&self) -> Arc<dyn Attach> {
+        match &self.config.paths.sysctl {
+            Some(folder) => Arc::new(LinuxAttach::new().sysctl(folder)),
+            None => Arc::new(LinuxAttach::new()),
         }
     }
 
