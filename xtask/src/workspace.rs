@@ -40,7 +40,5 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
-    // Only binaries choose the Kubernetes version; a library alone takes it from the environment.
-    command.env("K8S_OPENAPI_ENABLED_VERSION", "1.36");
     command
 }
