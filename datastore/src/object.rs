@@ -273,14 +273,18 @@ impl Object {
     /// [`StoreError::Malformed`] with the path of the field that cannot be read.
     pub fn decode<R: Resource>(&self) -> Result<R, StoreError> {
         let value = without_nulls(&self.value);
-        let mut resource: R = serde_path_to_error::deserialize(&*value).map_err(|error| {
-            let field = error.path().to_string();
-            StoreError::Malformed {
-                key: self.key(),
-                field,
-                reason: error.into_inner().to_string(),
-            }
-        })?;
+        let mut resource = match R::deserialize(&*value) {
+            Ok(resource) => resource,
+            // Once more with a look at where it is, which costs several times as much.
+            Err(_) => serde_path_to_error::deserialize(&*value).map_err(|error| {
+                let field = error.path().to_string();
+                StoreError::Malformed {
+                    key: self.key(),
+                    field,
+                    reason: error.into_inner().to_string(),
+                }
+            })?,
+        };
         let metadata = resource.metadata_mut();
         metadata.name.clone_from(&self.name);
         metadata.namespace.clone_from(&self.namespace);
