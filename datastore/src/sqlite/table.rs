@@ -38,6 +38,7 @@ const INSERT: &str =
 const POINT: &str = "INSERT OR REPLACE INTO current (key, revision) VALUES (?, ?)";
 const GET: &str = "SELECT log.key, log.revision, log.deleted, log.value FROM current
     JOIN log ON log.revision = current.revision WHERE current.key = ?";
+const REVISION: &str = "SELECT revision FROM current WHERE key = ?";
 const LIST: &str = "SELECT log.key, log.revision, log.deleted, log.value FROM current
     JOIN log ON log.revision = current.revision WHERE current.key >= ?1 AND current.key < ?2";
 const SINCE: &str = "SELECT key, revision, deleted, value FROM log
@@ -319,20 +320,26 @@ fn apply(
         Write::Delete { path, expected } => (path, "", *expected),
     };
     let found = transaction
-        .prepare_cached(GET)?
-        .query_row([path], row)
-        .optional()?;
-    let previous = match (write, &found) {
+        .prepare_cached(REVISION)?
+        .query_row([path], |row| row.get::<_, i64>(0))
+        .optional()?
+        .map(|revision| Revision(revision.cast_unsigned()));
+    let previous = match (write, found) {
         (Write::Create { .. }, Some(_)) => return Ok(Outcome::Exists),
         (Write::Update { .. } | Write::Delete { .. }, None) => return Ok(Outcome::Missing),
-        (_, Some(found)) if expected.is_some_and(|expected| expected != found.revision) => {
+        (_, Some(found)) if expected.is_some_and(|expected| expected != found) => {
             return Ok(Outcome::Conflict);
         }
-        (_, found) => found
-            .as_ref()
-            .map_or(Revision::NONE, |found| found.revision),
+        (_, found) => found.unwrap_or(Revision::NONE),
     };
     let deleted = matches!(write, Write::Delete { .. });
+    let gone = match deleted {
+        true => transaction
+            .prepare_cached(GET)?
+            .query_row([path], row)
+            .optional()?,
+        false => None,
+    };
     let revision = Revision(last.0 + 1);
     let number = revision.0.cast_signed();
     transaction.prepare_cached(INSERT)?.execute(params![
@@ -347,7 +354,7 @@ fn apply(
         transaction
             .prepare_cached("DELETE FROM current WHERE key = ?")?
             .execute([path])?;
-        let value = found.map(|found| found.value).unwrap_or_default();
+        let value = gone.map(|gone| gone.value).unwrap_or_default();
         return Ok(Outcome::Deleted { revision, value });
     }
     transaction
