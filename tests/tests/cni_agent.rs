@@ -280,7 +280,7 @@ fn the_hosts_name_for_the_link_is_taken() {
     node.host.ip(&format!("link add {link} type bridge"));
     let error = code(runtime.add(&list, &pod("a", "eth0", &sandbox)));
     assert!(error.msg.contains(&link), "{error}");
-    assert_eq!(node.host.pod_links(), [link.clone()]);
+    assert_eq!(node.host.pod_links(), std::slice::from_ref(&link));
     node.host.ip(&format!("link del {link}"));
     assert_nothing_left(&nodes);
     // By an earlier sandbox of the same pod that nobody removed: it is replaced.

@@ -120,7 +120,7 @@ fn pods_of_two_containerds_reach_each_other_under_policy() {
     policy_holds(&web.ip);
     first.spawn();
     let one = first.cri().unwrap();
-    assert_eq!(one.sandboxes().unwrap(), [web.sandbox.clone()]);
+    assert_eq!(one.sandboxes().unwrap(), std::slice::from_ref(&web.sandbox));
 
     // The agent dies: what it made stays, a pod that is removed meanwhile is gone at once, a new one is refused.
     bench.nodes[0].kill();
