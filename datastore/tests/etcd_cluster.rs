@@ -88,13 +88,13 @@ async fn members_go_one_after_the_other_the_leader_first() {
     for step in 0..3 {
         let gone = (first + step) % 3;
         members[gone].kill();
+        // The first that goes leads: without it a write needs another leader.
         let name = format!("without-{step}");
         let took = write(&store, &name).await;
         println!("without member {gone}: a write after {took:?}");
         told(&mut follow, &name).await;
         members[gone].run();
     }
-    assert_ne!(leader(&members).await, first, "another leads now");
     // Everything that was written is there, in any member's opinion.
     for member in &members {
         let store = Store::new(Arc::new(member.store()));

@@ -64,10 +64,14 @@ impl Pair {
             };
             from.write_all(b"!").unwrap();
             to.set_read_timeout(Some(patience)).unwrap();
-            *said = match to.read(&mut [0; 64]) {
-                Ok(count) => count > 0,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-                Err(error) => panic!("{error}"),
+            *said = loop {
+                match to.read(&mut [0; 64]) {
+                    Ok(count) => break count > 0,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
+                    // A child of another thread has ended: the question stands.
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => panic!("{error}"),
+                }
             };
         }
         said
