@@ -218,10 +218,14 @@ fn killed_at_any_point_of_an_add() {
         eventually(20, || {
             let held = nodes.cluster.held();
             let endpoints = nodes.cluster.endpoints().len();
-            if held.is_empty() && endpoints == 0 {
+            // The handle goes after the address.
+            let findings = nodes.cluster.ipam_findings();
+            if held.is_empty() && endpoints == 0 && findings.is_empty() {
                 Ok(())
             } else {
-                Err(format!("step {step}: {held:?}, {endpoints} endpoints"))
+                Err(format!(
+                    "step {step}: {held:?}, {endpoints} endpoints, {findings:?}"
+                ))
             }
         });
         assert_nothing_left(&nodes);
