@@ -88,6 +88,9 @@ pub struct InstallConfig {
     pub cni_net: Option<PathBuf>,
     /// A network configuration to be written in place of the agent's own.
     pub cni_config: Option<PathBuf>,
+    /// Whether the agent's own configuration holds pods to the selectors of pools also where they ask for a pool or an
+    /// address by name; false, as in Calico.
+    pub enforce_pool_selectors: bool,
     /// NetworkManager, systemd-networkd and udev are told to leave the agent's links and routes alone: files below
     /// this folder, `/etc` on a host. Without, they are not.
     pub host_etc: Option<PathBuf>,

@@ -135,9 +135,10 @@ pub(crate) fn host(config: &InstallConfig) -> Result<Vec<PathBuf>, InstallError>
 /// The network's configuration, for the socket and the largest packet of this node.
 ///
 /// Host ports and bandwidth are the business of plugins that others make: they are chained where they are installed.
-fn conflist(socket: &Path, plugins: &[&Path]) -> String {
+fn conflist(socket: &Path, plugins: &[&Path], enforce: bool) -> String {
+    let ipam = json!({"type": "ocicat-ipam", "enforcePoolSelectors": enforce});
     let mut chain = vec![json!({
-        "type": "ocicat", "socket": socket, "ipam": {"type": "ocicat-ipam"}, "policy": {"type": "k8s"},
+        "type": "ocicat", "socket": socket, "ipam": ipam, "policy": {"type": "k8s"},
     })];
     let there = |name: &str| plugins.iter().any(|folder| folder.join(name).is_file());
     if there("portmap") {
@@ -173,7 +174,11 @@ pub(crate) async fn network(
     loop {
         let text = match &config.cni_config {
             Some(own) => std::fs::read_to_string(own).map_err(failed(own)),
-            None => Ok(conflist(&socket, &[bin, Path::new("/usr/lib/cni")])),
+            None => Ok(conflist(
+                &socket,
+                &[bin, Path::new("/usr/lib/cni")],
+                config.enforce_pool_selectors,
+            )),
         };
         let written = text.and_then(|text| {
             if std::fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
@@ -245,7 +250,7 @@ mod tests {
     fn host_ports_and_bandwidth_are_chained_where_they_are_installed() {
         let folder = tempfile::tempdir().unwrap();
         let types = || {
-            let text = conflist(Path::new("/run/x.sock"), &[folder.path()]);
+            let text = conflist(Path::new("/run/x.sock"), &[folder.path()], true);
             let list: serde_json::Value = serde_json::from_str(&text).unwrap();
             let plugins = list["plugins"].as_array().unwrap().iter();
             plugins
