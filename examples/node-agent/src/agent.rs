@@ -1,5 +1,6 @@
 //! The agent put together.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,6 +128,19 @@ impl Agent {
         self
     }
 
+    /// What survives a restart is for root alone; a datastore on this disk may be in there, too.
+    fn state_folder(&self) -> Result<(), AgentError> {
+        let path = &self.config.paths.state;
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path);
+        made.map_err(|source| AgentError::File {
+            path: path.clone(),
+            source,
+        })
+    }
+
     /// Runs until `shutdown` is over. BGP sessions are then closed without a NOTIFICATION, and the kernel is left as it
     /// is: packets flow on, and peers keep the routes for the restart time.
     ///
@@ -135,6 +149,7 @@ impl Agent {
     /// datastore that does not answer is waited for; with a snapshot of an earlier run the agent speaks BGP meanwhile.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
         let node = self.config.node_name()?;
+        self.state_folder()?;
         let backend = match self.backend.take() {
             Some(backend) => backend,
             None => ocicat_datastore::open(&self.config.datastore.url)?,
