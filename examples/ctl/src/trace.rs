@@ -154,31 +154,22 @@ impl Map {
 }
 
 fn leaves(address: IpAddr, endpoint: &WorkloadEndpoint) -> String {
-    let link = endpoint.spec.interface_name.as_deref().unwrap_or("?");
-    let pod = endpoint
-        .spec
-        .pod
-        .as_deref()
-        .unwrap_or(&endpoint.metadata.name);
-    let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
-    format!(
-        "pod {namespace}/{pod} ({address}) sends it by {link} into node {}",
-        endpoint.spec.node
-    )
+    let (pod, link, node) = place(endpoint);
+    format!("pod {pod} ({address}) sends it by {link} into node {node}")
 }
 
 fn arrives(address: IpAddr, endpoint: &WorkloadEndpoint) -> String {
-    let link = endpoint.spec.interface_name.as_deref().unwrap_or("?");
-    let pod = endpoint
-        .spec
-        .pod
-        .as_deref()
-        .unwrap_or(&endpoint.metadata.name);
+    let (pod, link, node) = place(endpoint);
+    format!("node {node} hands it by {link} to pod {pod} ({address})")
+}
+
+/// A pod as `namespace/name`, the node's end of its link, and its node.
+fn place(endpoint: &WorkloadEndpoint) -> (String, &str, &str) {
+    let spec = &endpoint.spec;
+    let pod = spec.pod.as_deref().unwrap_or(&endpoint.metadata.name);
     let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
-    format!(
-        "node {} hands it by {link} to pod {namespace}/{pod} ({address})",
-        endpoint.spec.node
-    )
+    let link = spec.interface_name.as_deref().unwrap_or("?");
+    (format!("{namespace}/{pod}"), link, &spec.node)
 }
 
 fn encapsulation(pool: Option<&IpPool>) -> Encapsulation {
