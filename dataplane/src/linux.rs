@@ -24,6 +24,8 @@ mod netns;
 #[cfg(feature = "linux")]
 mod options;
 #[cfg(feature = "linux")]
+mod probe;
+#[cfg(feature = "linux")]
 mod recheck;
 #[cfg(feature = "linux")]
 mod routes;
@@ -46,5 +48,7 @@ pub use interfaces::interfaces;
 pub use lookup::{Way, routes_of, way_to};
 #[cfg(feature = "linux")]
 pub use options::Options;
+#[cfg(feature = "linux")]
+pub use probe::{Feature, probe, probe_with};
 #[cfg(feature = "linux")]
 pub use recheck::{Rechecked, recheck_connections};

@@ -55,6 +55,8 @@ mod name;
 mod obstacle;
 #[cfg(feature = "linux")]
 mod plan;
+#[cfg(feature = "linux")]
+pub(crate) mod probe;
 #[cfg_attr(not(feature = "linux"), allow(dead_code))]
 mod ruleset;
 #[cfg(feature = "linux")]

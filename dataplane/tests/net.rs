@@ -17,6 +17,8 @@ mod links;
 mod objects;
 #[path = "net/pair.rs"]
 mod pair;
+#[path = "net/probe.rs"]
+mod probe;
 #[path = "net/routes.rs"]
 mod routes;
 #[path = "net/sandbox.rs"]

@@ -55,6 +55,11 @@ pub fn forget_connections(addresses: &BTreeSet<IpAddr>) -> Result<usize, KernelE
     Ok(forgotten)
 }
 
+/// Whether connections can be read here.
+pub(super) fn readable() -> Result<(), KernelError> {
+    list(&mut Socket::open_netfilter()?, &BTreeSet::new()).map(drop)
+}
+
 /// What names each connection of the addresses to the kernel: family, tuple, zone and id.
 fn list(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<Vec<Vec<u8>>, KernelError> {
     let mut request = Vec::new();

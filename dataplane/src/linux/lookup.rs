@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteVia};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::interfaces::interfaces;
@@ -62,6 +62,7 @@ pub fn way_to(address: IpAddr) -> Result<Option<Way>, KernelError> {
     for attribute in route.attributes {
         match attribute {
             RouteAttribute::Gateway(gateway) => way.gateway = to_ip(&gateway),
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => way.gateway = Some(gateway.into()),
             RouteAttribute::PrefSource(source) => way.source = to_ip(&source),
             RouteAttribute::Oif(link) => index = link,
             _ => {}

@@ -58,6 +58,12 @@ pub(crate) fn beside<T: Send, E: From<EnterError> + Send, R>(
     })
 }
 
+/// The network namespace of the calling thread.
+#[cfg(feature = "linux")]
+pub(crate) fn own() -> Result<File, KernelError> {
+    Ok(File::open(OWN)?)
+}
+
 /// Whether a descriptor is of the calling thread's own network namespace.
 pub(crate) fn is_own(namespace: BorrowedFd<'_>) -> Result<bool, KernelError> {
     Ok(identity(File::open(OWN)?.as_fd())? == identity(namespace)?)
@@ -76,7 +82,7 @@ pub(crate) struct Home(File);
 impl Home {
     /// That of the calling thread.
     pub(crate) fn here() -> Result<Self, KernelError> {
-        Ok(Self(File::open(OWN)?))
+        own().map(Self)
     }
 
     /// Whether `namespace` is this one.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
@@ -271,6 +272,13 @@ fn is_straight(route: &Route) -> bool {
     matches!(route.hops.as_slice(), [Hop::Link(_)])
 }
 
+const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 /// The route in the kernel's terms, or why it cannot be there now.
 pub(super) fn resolve(
     view: &View,
@@ -292,8 +300,15 @@ pub(super) fn resolve(
                 link: ready(name)?,
                 onlink: false,
             }),
-            Hop::Via { gateway, .. } if gateway.is_ipv4() != v4 => Err(Fault::Invalid {
-                why: "the gateway is of the other address family",
+            Hop::Via { gateway, .. } if gateway.is_ipv4() && !v4 => Err(Fault::Unsupported {
+                what: "IPv6 routes by way of an IPv4 gateway",
+            }),
+            Hop::Via {
+                gateway,
+                link: None,
+                ..
+            } if is_link_local(*gateway) => Err(Fault::Invalid {
+                why: "a link-local gateway without the link that it is on",
             }),
             Hop::Via {
                 gateway,

@@ -23,6 +23,8 @@ const PRIORITY: u16 = 6;
 const SOURCE: u16 = 7;
 const MULTIPATH: u16 = 9;
 const TABLE: u16 = 15;
+/// A gateway of the other family (`struct rtvia`): an IPv4 route by way of IPv6, RFC 8950.
+const VIA: u16 = 18;
 
 /// `RTM_NEWROUTE`.
 pub(crate) const NEW: u16 = 24;
@@ -40,15 +42,14 @@ pub(crate) fn write_new(bytes: &mut Vec<u8>, key: &RouteKey, route: &KernelRoute
         Hops::Many(_) => (UNICAST, 0, 0),
     };
     write_key(bytes, key, route.protocol, scope, kind, flags);
+    let v4 = key.prefix.is_ipv4();
     match &route.hops {
         Hops::Blackhole | Hops::Other => {}
         Hops::One(hop) => {
             if hop.link != 0 {
                 attribute(bytes, LINK, &hop.link.to_ne_bytes());
             }
-            if let Some(gateway) = hop.gateway {
-                address(bytes, GATEWAY, gateway);
-            }
+            write_gateway(bytes, v4, hop.gateway);
         }
         Hops::Many(hops) => {
             let start = open(bytes, MULTIPATH);
@@ -56,9 +57,7 @@ pub(crate) fn write_new(bytes: &mut Vec<u8>, key: &RouteKey, route: &KernelRoute
                 let at = bytes.len();
                 bytes.extend_from_slice(&[0, 0, if hop.onlink { ONLINK } else { 0 }, 0]);
                 bytes.extend_from_slice(&hop.link.to_ne_bytes());
-                if let Some(gateway) = hop.gateway {
-                    address(bytes, GATEWAY, gateway);
-                }
+                write_gateway(bytes, v4, hop.gateway);
                 close(bytes, at);
             }
             close(bytes, start);
@@ -94,6 +93,26 @@ fn write_key(bytes: &mut Vec<u8>, key: &RouteKey, protocol: u8, scope: u8, kind:
     }
     if key.metric != 0 {
         attribute(bytes, PRIORITY, &key.metric.to_ne_bytes());
+    }
+}
+
+/// Appends the gateway of a route of one family.
+fn write_gateway(bytes: &mut Vec<u8>, v4: bool, gateway: Option<IpAddr>) {
+    match gateway {
+        None => {}
+        Some(gateway) if gateway.is_ipv4() == v4 => address(bytes, GATEWAY, gateway),
+        Some(gateway) => {
+            let start = open(bytes, VIA);
+            let family = if gateway.is_ipv4() { INET } else { INET6 };
+            bytes.extend_from_slice(&u16::from(family).to_ne_bytes());
+            match gateway {
+                IpAddr::V4(v4) => bytes.extend_from_slice(&v4.octets()),
+                IpAddr::V6(v6) => bytes.extend_from_slice(&v6.octets()),
+            }
+            close(bytes, start);
+            // What follows starts at a multiple of four.
+            bytes.extend_from_slice(&[0; 2]);
+        }
     }
 }
 
@@ -157,6 +176,7 @@ pub(crate) fn read(payload: &[u8]) -> Option<(RouteKey, KernelRoute)> {
             TABLE => table = u32::from_ne_bytes(value.try_into().ok()?),
             PRIORITY => metric = u32::from_ne_bytes(value.try_into().ok()?),
             GATEWAY => hop.gateway = read_ip(value),
+            VIA => hop.gateway = read_via(value),
             LINK => hop.link = u32::from_ne_bytes(value.try_into().ok()?),
             SOURCE => source = read_ip(value),
             MULTIPATH => many = Some(read_hops(value)?),
@@ -190,15 +210,30 @@ fn read_hops(mut bytes: &[u8]) -> Option<Box<[KernelHop]>> {
     while let Some(&[low, high, flags, _]) = bytes.first_chunk() {
         let length = usize::from(u16::from_ne_bytes([low, high]));
         let link = u32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
-        let gateway = attributes(bytes.get(8..length)?).find(|(kind, _)| *kind == GATEWAY);
+        let gateway = attributes(bytes.get(8..length)?).find_map(|(kind, value)| match kind {
+            GATEWAY => read_ip(value),
+            VIA => read_via(value),
+            _ => None,
+        });
         hops.push(KernelHop {
-            gateway: gateway.and_then(|(_, value)| read_ip(value)),
+            gateway,
             link,
             onlink: flags & ONLINK != 0,
         });
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
     Some(hops.into())
+}
+
+/// Reads `struct rtvia`: the family, then the address.
+fn read_via(value: &[u8]) -> Option<IpAddr> {
+    let (family, address) = value.split_first_chunk()?;
+    let length = match u8::try_from(u16::from_ne_bytes(*family)) {
+        Ok(INET) => 4,
+        Ok(INET6) => 16,
+        _ => return None,
+    };
+    read_ip(address.get(..length)?)
 }
 
 fn read_ip(value: &[u8]) -> Option<IpAddr> {
@@ -225,7 +260,7 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 mod tests {
     use netlink_packet_core::{Emitable, ParseableParametrized};
     use netlink_packet_route::RouteNetlinkMessage;
-    use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+    use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType, RouteVia};
 
     use super::*;
 
@@ -266,6 +301,17 @@ mod tests {
                     },
                 ));
             }
+        }
+        for hops in [
+            Hops::One(hop("fe80::1", 7, false)),
+            Hops::Many([hop("fe80::1", 7, true), hop("10.0.0.2", 8, false)].into()),
+        ] {
+            let route = KernelRoute {
+                hops,
+                source: "10.0.0.3".parse().ok(),
+                protocol: 80,
+            };
+            all.push((RouteKey::main("10.2.0.0/26".parse().unwrap()), route));
         }
         all
     }
@@ -328,10 +374,11 @@ mod tests {
         );
         if let Hops::One(hop) = &route.hops {
             assert!(hop.link == 0 || has(RouteAttribute::Oif(hop.link)));
-            assert!(
-                hop.gateway
-                    .is_none_or(|gateway| has(RouteAttribute::Gateway(gateway.into())))
-            );
+            assert!(hop.gateway.is_none_or(|gateway| match gateway {
+                IpAddr::V6(v6) if key.prefix.is_ipv4() =>
+                    has(RouteAttribute::Via(RouteVia::Inet6(v6))),
+                gateway => has(RouteAttribute::Gateway(gateway.into())),
+            }));
         }
         if let Some(source) = route.source {
             assert!(has(RouteAttribute::PrefSource(source.into())));

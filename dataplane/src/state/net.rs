@@ -148,9 +148,11 @@ pub enum Hop {
     Link(LinkName),
     /// By way of a gateway, found by the kernel's own routes or, with `link`, on that link.
     Via {
-        /// The gateway.
+        /// The gateway. That of an IPv4 route may be an IPv6 address, link-local ones included (RFC 8950, `RTA_VIA`: Linux
+        /// 5.2); that of an IPv6 route may not be an IPv4 address, which is refused by name.
         gateway: IpAddr,
-        /// The link it is reached by; `None` leaves it to the kernel, which needs a route to the gateway.
+        /// The link it is reached by; `None` leaves it to the kernel, which needs a route to the gateway. A link-local
+        /// gateway needs its link.
         link: Option<LinkName>,
         /// Take the gateway for a neighbour on `link` even if no route says so (`onlink`).
         onlink: bool,

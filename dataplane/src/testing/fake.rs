@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -234,6 +235,25 @@ impl Work<'_> {
             return Some(Fault::Invalid {
                 why: "a route without a next hop",
             });
+        }
+        for hop in &wanted.hops {
+            match hop {
+                Hop::Via { gateway, .. } if gateway.is_ipv4() && !key.prefix.is_ipv4() => {
+                    return Some(Fault::Unsupported {
+                        what: "IPv6 routes by way of an IPv4 gateway",
+                    });
+                }
+                Hop::Via {
+                    gateway: IpAddr::V6(gateway),
+                    link: None,
+                    ..
+                } if gateway.is_unicast_link_local() => {
+                    return Some(Fault::Invalid {
+                        why: "a link-local gateway without the link that it is on",
+                    });
+                }
+                _ => {}
+            }
         }
         for name in wanted.hops.iter().filter_map(by) {
             match self.kernel.links.get(name) {
