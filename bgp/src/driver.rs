@@ -46,8 +46,9 @@ use tokio::time::Sleep;
 
 pub use handle::{Handle, PeerError, Stopped};
 
+use crate::identity::PeerId;
 use crate::session::{LinkId, Stop};
-use crate::speaker::{Event, PeerId, Speaker, SpeakerConfig};
+use crate::speaker::{Event, Speaker, SpeakerConfig};
 use connection::Connection;
 use handle::Command;
 use wake::Wakes;

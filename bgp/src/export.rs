@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use crate::attributes::NextHop;
 use crate::filter::{Filter, FilterPeer};
+use crate::identity::PeerId;
 use crate::number::{AsNumber, Family};
 use crate::peer::{NextHopMode, PrivateAs, Role};
 use crate::rib::{Context, Table};
-use crate::speaker::PeerId;
 use crate::wire::Key;
 
 use encode::Work;

@@ -15,7 +15,7 @@ pub use rules::{RuleError, RuleList, RuleSet, Rules};
 
 use crate::attributes::Attributes;
 use crate::number::AsNumber;
-use crate::{Prefix, speaker::PeerId};
+use crate::{Prefix, identity::PeerId};
 
 /// Where the speaker has a route from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

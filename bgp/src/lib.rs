@@ -5,6 +5,7 @@ pub mod attributes;
 pub mod driver;
 mod export;
 pub mod filter;
+mod identity;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod number;
@@ -23,6 +24,7 @@ pub use attributes::{
     AsPath, Attributes, AttributesBuilder, Community, LargeCommunity, NextHop, Origin,
 };
 pub use filter::{Filter, FilterPeer, Learned, RuleSet, Rules, Verdict};
+pub use identity::PeerId;
 pub use ipnetwork;
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, PeerMetrics};
@@ -35,7 +37,7 @@ pub use prefix::{Prefix, PrefixError};
 pub use rib::Step;
 pub use session::{DownReason, LinkId, Negotiated, State, Stop};
 pub use speaker::{
-    AddPeerError, BestRoute, DynamicPeers, Event, Input, Output, PeerId, PeerStatus, Route,
-    Speaker, SpeakerConfig,
+    AddPeerError, BestRoute, DynamicPeers, Event, Input, Output, PeerStatus, Route, Speaker,
+    SpeakerConfig,
 };
 pub use wire::{Cease, Notification};

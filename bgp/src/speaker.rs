@@ -19,35 +19,12 @@ pub use config::{DynamicPeers, SpeakerConfig};
 pub use event::{BestRoute, Event, PeerStatus, Route};
 
 use crate::export::Group;
+use crate::identity::PeerId;
 use crate::peer::PeerConfig;
 use crate::rib::Rib;
 use crate::session::{Jitter, LinkId, SLACK, Session, SessionConfig, SessionEvent, Stop};
 use crate::wire::{Canonical, Cease};
 use slot::Slot;
-
-/// A peer of a [`Speaker`]. Not used again for another peer before 65536 have come and gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct PeerId(u32);
-
-impl PeerId {
-    /// The identity of no peer.
-    pub(crate) const UNKNOWN: Self = Self(0);
-
-    const fn index(self) -> usize {
-        (self.0 & 0xffff) as usize
-    }
-
-    const fn source(self) -> u16 {
-        (self.0 & 0xffff) as u16
-    }
-
-    /// An identity that no speaker has given.
-    #[cfg(feature = "testing")]
-    pub(crate) const fn testing(number: u32) -> Self {
-        Self(number)
-    }
-}
 
 /// What happened to a peer's connection.
 #[derive(Clone, Debug)]

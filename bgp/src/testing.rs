@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::attributes::{AsPath, Attributes, Community, LargeCommunity, Origin};
 use crate::filter::{Filter, FilterPeer, Learned, Verdict};
 use crate::number::AsNumber;
-use crate::{Prefix, speaker::PeerId};
+use crate::{Prefix, identity::PeerId};
 
 /// Where a filter breaks what the speaker relies on.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 
 use super::socket;
 use super::wake::{ConnectionWaker, Wakes};
+use crate::identity::PeerId;
 use crate::peer::PeerConfig;
 use crate::session::LinkId;
-use crate::speaker::PeerId;
 
 /// One socket.
 pub(super) struct Connection {

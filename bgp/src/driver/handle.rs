@@ -4,9 +4,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Prefix;
 use crate::attributes::Attributes;
+use crate::identity::PeerId;
 use crate::peer::PeerConfig;
 use crate::session::Stop;
-use crate::speaker::{AddPeerError, DynamicPeers, Event, PeerId, PeerStatus, Route};
+use crate::speaker::{AddPeerError, DynamicPeers, Event, PeerStatus, Route};
 use crate::wire::Cease;
 
 pub(super) enum Command {

@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 
 use super::handle::Command;
 use super::{Connection, Inner, Listener, socket};
+use crate::identity::PeerId;
 use crate::peer::PeerConfig;
 use crate::session::{LinkId, Stop};
-use crate::speaker::{DynamicPeers, Input, Output, PeerId};
+use crate::speaker::{DynamicPeers, Input, Output};
 
 /// How often one socket is read before the others get their turn.
 const READS: usize = 4;

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{DynamicPeers, PeerId, Speaker};
+use super::{DynamicPeers, Speaker};
+use crate::identity::PeerId;
 use crate::wire::Cease;
 
 impl Speaker {

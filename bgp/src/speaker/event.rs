@@ -1,9 +1,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::PeerId;
 use crate::Prefix;
 use crate::attributes::Attributes;
+use crate::identity::PeerId;
 use crate::number::{AsNumber, Family};
 use crate::rib::Step;
 use crate::session::{DownReason, Negotiated, State};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::slot::Slot;
-use super::{Event, PeerId, Speaker, SpeakerConfig};
+use super::{Event, Speaker, SpeakerConfig};
+use crate::identity::PeerId;
 use crate::number::{Families, Family};
 use crate::rib::Path;
 use crate::session::{DownReason, LinkId, Negotiated};

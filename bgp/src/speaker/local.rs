@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use super::slot::Slot;
-use super::{BestRoute, Event, PeerId, PeerStatus, Route, Speaker};
+use super::{BestRoute, Event, PeerStatus, Route, Speaker};
 use crate::Prefix;
 use crate::attributes::Attributes;
+use crate::identity::PeerId;
 use crate::number::Family;
 use crate::rib::{Context, Entry, LOCAL, Path, Step, Table, decide};
 use crate::wire::{Key, V4, V6};

@@ -1,9 +1,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::{PeerId, SpeakerConfig};
+use super::SpeakerConfig;
 use crate::attributes::{AsPath, Attributes, Community, NextHop, parts};
 use crate::filter::{Filter, FilterPeer, Verdict};
+use crate::identity::PeerId;
 use crate::number::{AsNumber, Families, Family};
 use crate::peer::{PeerConfig, Role};
 use crate::rib::{Context, Learned, Path, Rib, SetId, Table};

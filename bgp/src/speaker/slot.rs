@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::SpeakerConfig;
 use super::receive::Intake;
-use super::{PeerId, SpeakerConfig};
 use crate::export::Follower;
+use crate::identity::PeerId;
 use crate::number::Families;
 use crate::peer::PeerConfig;
 use crate::rib::Source;

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Speaker;
 use super::slot::Slot;
-use super::{PeerId, Speaker};
 use crate::attributes::NextHop;
 use crate::export::{Follower, Form, Group, GroupKey};
 use crate::filter::{Filter, FilterPeer};
+use crate::identity::PeerId;
 use crate::number::{AsNumber, Family};
 use crate::peer::PrivateAs;
 use crate::session::{LinkId, Negotiated};

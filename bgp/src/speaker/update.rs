@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::receive::Intake;
-use super::{AddPeerError, PeerId, Speaker};
+use super::{AddPeerError, Speaker};
 use crate::filter::Filter;
+use crate::identity::PeerId;
 use crate::peer::PeerConfig;
 use crate::session::SessionConfig;
 use crate::wire::Cease;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use ocicat_bgp::{
-    Cease, Community, GracefulRestart, LargeCommunity, Password, PeerConfig, Stop, Ttl,
-};
+use ocicat_bgp::{Cease, GracefulRestart, Password, PeerConfig, Stop, Ttl};
 
 use super::lab::{Lab, needs, until};
 use super::ours::{OUR_V4, Ours, THEIR_V4, THEIR_V6, peer, prefix, speaker};
@@ -93,17 +91,7 @@ fn routes_both_ways_between_ases_with_md5_and_gtsm() {
     ] {
         assert!(seen.contains(expected), "{expected} in {seen}");
     }
-    let route = ours.route(THEIR_V4);
-    let attributes = &route.paths[0].attributes;
-    assert_eq!(attributes.as_path().to_string(), "64513");
-    assert!(attributes.communities().eq([Community(64513 << 16 | 7)]));
-    assert!(
-        attributes
-            .large_communities()
-            .eq([LargeCommunity(64513, 1, 2)])
-    );
-    let v6 = ours.route(THEIR_V6).paths[0].next_hop;
-    assert_eq!(v6, Some("2001:db8::2".parse().unwrap()));
+    ours.has_their_attributes(THEIR_V4, THEIR_V6);
     ours.handle.withdraw(prefix(OUR_V4));
     until("our withdrawal at ExaBGP", || {
         heard(&lab).contains("\"withdraw\": { \"ipv4 unicast\": [ { \"nlri\": \"10.1.0.0/26\" } ]")

@@ -156,6 +156,21 @@ impl Ours {
             .clone()
     }
 
+    /// What a peer of AS 64513 sent with every attribute that the tests ask it for, in both families.
+    pub(crate) fn has_their_attributes(&self, v4: &str, v6: &str) {
+        let route = self.route(v4);
+        let attributes = &route.paths[0].attributes;
+        assert_eq!(attributes.as_path().to_string(), "64513");
+        assert!(attributes.communities().eq([Community(64513 << 16 | 7)]));
+        assert!(
+            attributes
+                .large_communities()
+                .eq([LargeCommunity(64513, 1, 2)])
+        );
+        let v6 = self.route(v6).paths[0].next_hop;
+        assert_eq!(v6, Some("2001:db8::2".parse().unwrap()));
+    }
+
     pub(crate) fn routes(&self) -> Vec<Route> {
         wait_for(self.handle.routes()).unwrap()
     }
