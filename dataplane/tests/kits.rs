@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ocicat_dataplane::state::{Address, Link, LinkName, Route, RouteKey, RoutingRule};
+use ocicat_dataplane::state::{Address, Hop, Link, LinkName, Route, RouteKey, RoutingRule};
 use ocicat_dataplane::testing::dataplane_kit::{self, Bench};
 use ocicat_dataplane::testing::{FakeDataplane, FakeKernel, attach_kit, ready};
 use ocicat_dataplane::{
@@ -30,6 +30,7 @@ enum Wrong {
     TakesRules,
     LeavesLinks,
     TakesOtherMetrics,
+    KnowsOneFamily,
 }
 
 struct Memory {
@@ -114,6 +115,10 @@ impl Dataplane for Broken {
                     }
                 }
             }
+            Wrong::KnowsOneFamily => Arc::make_mut(&mut desired.routes).retain(|key, route| {
+                let mixed = |hop: &Hop| matches!(hop, Hop::Via { gateway, .. } if gateway.is_ipv4() != key.prefix.is_ipv4());
+                !route.hops.iter().any(mixed)
+            }),
             Wrong::LeavesLinks => {
                 for (name, found) in self.kernel.links() {
                     if let Some(kind) = found.kind {
@@ -192,6 +197,7 @@ fn wrong_dataplanes_fail_the_kit() {
         TakesRules,
         LeavesLinks,
         TakesOtherMetrics,
+        KnowsOneFamily,
     ] {
         assert!(kit(Some(wrong)).is_err(), "{wrong:?}");
     }

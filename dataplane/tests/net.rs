@@ -25,3 +25,5 @@ mod routes;
 mod sandbox;
 #[path = "net/traffic.rs"]
 mod traffic;
+#[path = "net/via6.rs"]
+mod via6;

@@ -26,7 +26,8 @@ pub trait Bench: Send {
     fn add_route(&mut self, key: &RouteKey, route: &Route, protocol: u8);
     /// Removes a route.
     fn remove_route(&mut self, key: &RouteKey);
-    /// All routes of these protocols: [`names::ROUTE_PROTOCOL`] and [`FOREIGN`].
+    /// All routes of these protocols: [`names::ROUTE_PROTOCOL`] and [`FOREIGN`]. Those of the kit have one next hop, which
+    /// may be a gateway of the other address family.
     fn routes(&mut self) -> BTreeMap<RouteKey, (u8, Route)>;
     /// Adds a rule of a protocol: one for all packets of a family, with a priority and a table.
     fn add_rule(&mut self, rule: &RoutingRule, protocol: u8);
@@ -54,6 +55,7 @@ pub async fn check(bench: &mut dyn Bench) -> Result<(), Violation> {
     kit.repairs().await?;
     kit.adopts_pods().await?;
     kit.shares_destinations().await?;
+    kit.mixes_families().await?;
     kit.follows_rules().await?;
     kit.follows_links().await
 }
@@ -232,6 +234,21 @@ impl Kit<'_> {
         Ok(())
     }
 
+    async fn mixes_families(&mut self) -> Result<(), Violation> {
+        let case = "an IPv4 route goes by way of an IPv6 gateway, never the other way round";
+        let mut dataplane = self.bench.open();
+        let desired = state([by_way("10.14.0.0/26", "fe80::2")]);
+        complete(case, &apply(case, &mut *dataplane, &desired).await?)?;
+        self.hold(case, &desired)?;
+        let mut another = self.bench.open();
+        unchanged(case, apply(case, &mut *another, &desired).await?)?;
+        let wrong = state([by_way("fd14::/122", "192.0.2.1")]);
+        let report = apply(case, &mut *another, &wrong).await?;
+        let what = "IPv6 routes by way of an IPv4 gateway";
+        failed(case, &report, &Fault::Unsupported { what })?;
+        self.hold(case, &State::default())
+    }
+
     async fn follows_rules(&mut self) -> Result<(), Violation> {
         let case = "rules are made, removed, repaired, and others' left";
         let rule = |priority| {
@@ -353,6 +370,17 @@ fn state(routes: impl IntoIterator<Item = (RouteKey, Route)>) -> State {
 
 fn straight(prefix: &str, by: &str) -> (RouteKey, Route) {
     route(prefix, Hop::Link(link(by)))
+}
+
+/// By way of a gateway on the link that every check may use.
+#[expect(clippy::expect_used, reason = "the kit's own constants")]
+fn by_way(prefix: &str, gateway: &str) -> (RouteKey, Route) {
+    let hop = Hop::Via {
+        gateway: gateway.parse().expect("an address"),
+        link: Some(link("eth8")),
+        onlink: true,
+    };
+    route(prefix, hop)
 }
 
 fn blackhole(prefix: &str) -> (RouteKey, Route) {

@@ -68,7 +68,7 @@ impl dataplane_kit::Bench for Kernel {
         let mut all = BTreeMap::new();
         for protocol in [names::ROUTE_PROTOCOL, dataplane_kit::FOREIGN] {
             for family in ["-4", "-6"] {
-                for found in list(&format!("{family} route show table all proto {protocol}")) {
+                for found in &list(&format!("{family} route show table all proto {protocol}")) {
                     let destination = found["dst"].as_str().unwrap();
                     let prefix = match destination.parse::<Prefix>() {
                         Ok(prefix) => prefix,
@@ -76,7 +76,7 @@ impl dataplane_kit::Bench for Kernel {
                     };
                     let hop = match found["type"].as_str() {
                         Some("blackhole") => Hop::Blackhole,
-                        _ => Hop::Link(name(found["dev"].as_str().unwrap())),
+                        _ => out(found),
                     };
                     let metric = found["metric"].as_u64().unwrap_or(0).try_into().unwrap();
                     let key = RouteKey {
@@ -98,6 +98,20 @@ impl dataplane_kit::Bench for Kernel {
             }
         }
         all
+    }
+}
+
+/// The way out of a route with one, as `ip -j` has it.
+fn out(found: &serde_json::Value) -> Hop {
+    let link = name(found["dev"].as_str().unwrap());
+    let other = &found["via"]["host"];
+    match found["gateway"].as_str().or(other.as_str()) {
+        None => Hop::Link(link),
+        Some(gateway) => Hop::Via {
+            gateway: gateway.parse().unwrap(),
+            link: Some(link),
+            onlink: found["flags"].to_string().contains("onlink"),
+        },
     }
 }
 
