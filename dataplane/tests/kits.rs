@@ -115,10 +115,7 @@ impl Dataplane for Broken {
                     }
                 }
             }
-            Wrong::KnowsOneFamily => Arc::make_mut(&mut desired.routes).retain(|key, route| {
-                let mixed = |hop: &Hop| matches!(hop, Hop::Via { gateway, .. } if gateway.is_ipv4() != key.prefix.is_ipv4());
-                !route.hops.iter().any(mixed)
-            }),
+            Wrong::KnowsOneFamily => drop_mixed(&mut desired),
             Wrong::LeavesLinks => {
                 for (name, found) in self.kernel.links() {
                     if let Some(kind) = found.kind {
@@ -166,6 +163,15 @@ impl Dataplane for Broken {
         }
         self.inner.changed().await;
     }
+}
+
+/// Takes out the routes by way of a gateway of the other family.
+fn drop_mixed(desired: &mut State) {
+    Arc::make_mut(&mut desired.routes).retain(|key, route| {
+        let v4 = key.prefix.is_ipv4();
+        let mixed = |hop: &Hop| matches!(hop, Hop::Via { gateway, .. } if gateway.is_ipv4() != v4);
+        !route.hops.iter().any(mixed)
+    });
 }
 
 fn kit(wrong: Option<Wrong>) -> Result<(), ocicat_dataplane::testing::Violation> {
