@@ -1,6 +1,7 @@
 //! What a store must be able to do.
 
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use futures_core::Stream;
@@ -46,6 +47,21 @@ pub struct Listing {
     pub objects: Vec<Object>,
     /// When this was so; a watch since this revision sees everything later.
     pub revision: Revision,
+}
+
+/// A listing in parts, so that its reader need not hold all of it: each part has some of the objects, none comes twice,
+/// and the revision of the last part is that of the whole. Ends after an error, and is then no listing at all.
+pub type Parts = Pin<Box<dyn Stream<Item = Result<Listing, StoreError>> + Send>>;
+
+/// A listing that is one part.
+struct Whole(Option<Listing>);
+
+impl Stream for Whole {
+    type Item = Result<Listing, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
 }
 
 /// What a watch reports.
@@ -122,6 +138,20 @@ pub trait Backend: Send + Sync {
         // The newest is never too old.
         let _ = oldest;
         self.list(scope).await
+    }
+
+    /// As [`Backend::list_since`], in parts and in no particular order: what `follow` reads by. The parts are of one moment.
+    ///
+    /// The default is one part. In Kubernetes a part is a page of the API server's, and is asked for when it is polled for.
+    ///
+    /// # Errors
+    /// As for [`Backend::list`], here or as the last item of the stream.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    async fn list_in_parts(&self, scope: &Scope, oldest: Revision) -> Result<Parts, StoreError> {
+        let listing = self.list_since(scope, oldest).await?;
+        Ok(Box::pin(Whole(Some(listing))))
     }
 
     /// What the store is, in one line for people, without secrets: `kubernetes: (projectcalico.org/v3)`.

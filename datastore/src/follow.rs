@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use tokio::time::Sleep;
 
-use crate::backend::{Backend, Listing, Watch};
+use crate::backend::{Backend, Listing, Parts, Watch};
 use crate::error::StoreError;
 use crate::model::Kind;
-use crate::object::Scope;
+use crate::object::{Revision, Scope};
 use crate::reflector::{Event, Reflector, Step};
 use crate::store::Store;
 
@@ -21,7 +21,9 @@ type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
 enum Doing {
     Nothing,
-    Listing(Answer<Listing>),
+    Asking(Answer<Parts>),
+    /// With the revision of the last part.
+    Listing(Parts, Revision),
     Opening(Answer<Watch>),
     Watching(Watch),
     Waiting(Pin<Box<Sleep>>),
@@ -111,13 +113,25 @@ impl Driver {
             }
             match &mut self.doing {
                 Doing::Nothing => self.begin(),
-                Doing::Listing(answer) => match std::task::ready!(answer.as_mut().poll(context)) {
-                    Ok(listing) => {
-                        self.doing = Doing::Nothing;
-                        self.reflector.listed(listing);
-                    }
+                Doing::Asking(answer) => match std::task::ready!(answer.as_mut().poll(context)) {
+                    Ok(parts) => self.doing = Doing::Listing(parts, Revision::NONE),
                     Err(error) => self.failed(error),
                 },
+                Doing::Listing(parts, last) => {
+                    match std::task::ready!(parts.as_mut().poll_next(context)) {
+                        Some(Ok(part)) => {
+                            *last = part.revision;
+                            self.reflector.listed_part(part.objects);
+                        }
+                        Some(Err(error)) => self.failed(error),
+                        None => {
+                            let revision = *last;
+                            self.doing = Doing::Nothing;
+                            let objects = Vec::new();
+                            self.reflector.listed(Listing { objects, revision });
+                        }
+                    }
+                }
                 Doing::Opening(answer) => match std::task::ready!(answer.as_mut().poll(context)) {
                     Ok(watch) => {
                         self.doing = Doing::Watching(watch);
@@ -149,9 +163,9 @@ impl Driver {
         self.doing = match self.reflector.step() {
             Step::List => {
                 let oldest = self.reflector.revision();
-                Doing::Listing(Box::pin(
-                    async move { backend.list_since(&scope, oldest).await },
-                ))
+                Doing::Asking(Box::pin(async move {
+                    backend.list_in_parts(&scope, oldest).await
+                }))
             }
             Step::Watch(since) => {
                 Doing::Opening(Box::pin(async move { backend.watch(&scope, since).await }))

@@ -27,7 +27,7 @@ use self::connection::{Call, Connection, Target};
 use self::failure::Asked;
 use self::group::Seen;
 use self::place::{Found, Place};
-use crate::backend::{Backend, Listing, Op, Watch};
+use crate::backend::{Backend, Listing, Op, Parts, Watch};
 use crate::error::StoreError;
 use crate::group::ApiGroup;
 use crate::join;
@@ -292,6 +292,14 @@ impl Backend for Kubernetes {
         match self.api.list(scope, Some(oldest)).await {
             // That revision is not here yet, or the cluster was restored from a backup.
             Err(StoreError::Compacted { .. }) => self.api.list(scope, None).await,
+            answer => answer,
+        }
+    }
+
+    async fn list_in_parts(&self, scope: &Scope, oldest: Revision) -> Result<Parts, StoreError> {
+        self.api.connection.spread(SPREAD).await;
+        match self.api.parts(scope, Some(oldest)).await {
+            Err(StoreError::Compacted { .. }) => self.api.parts(scope, None).await,
             answer => answer,
         }
     }

@@ -44,7 +44,7 @@ pub mod testing;
 pub mod validate;
 
 pub use annotations::LEASE_ANNOTATION;
-pub use backend::{Backend, Change, Listing, Op, Watch};
+pub use backend::{Backend, Change, Listing, Op, Parts, Watch};
 pub use cache::{Cache, Snapshot};
 pub use error::StoreError;
 #[cfg(feature = "etcd")]

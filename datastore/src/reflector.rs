@@ -1,12 +1,15 @@
 //! Keeping up with a scope: what to do next, and what has changed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
+
+mod known;
 
 use crate::backend::{Change, Listing};
 use crate::error::StoreError;
 use crate::model::Kind;
 use crate::object::{Key, Object, Revision, Scope};
+use known::Known;
 
 /// The first wait after an error; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -55,7 +58,8 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// List the scope, then call [`Reflector::listed`] or [`Reflector::failed`].
+    /// List the scope, then call [`Reflector::listed`] or [`Reflector::failed`]; before the one or the other,
+    /// [`Reflector::listed_part`] for parts of the listing.
     List,
     /// Watch the scope from this revision, and call [`Reflector::changed`] for each change and [`Reflector::failed`] for an
     /// error or the end; [`Reflector::watching`] when it has begun.
@@ -79,7 +83,7 @@ enum State {
 #[derive(Debug)]
 pub struct Reflector {
     scope: Scope,
-    known: HashMap<Key, Revision>,
+    known: Known,
     revision: Revision,
     listed: bool,
     /// An interruption was told, and not yet that it is over.
@@ -97,8 +101,8 @@ impl Reflector {
     #[must_use]
     pub fn new(scope: Scope) -> Self {
         Self {
+            known: Known::new(scope.kind),
             scope,
-            known: HashMap::new(),
             revision: Revision::NONE,
             listed: false,
             interrupted: false,
@@ -136,18 +140,19 @@ impl Reflector {
         self.events.pop_front()
     }
 
-    /// The listing is here.
-    pub fn listed(&mut self, listing: Listing) {
-        let mut gone = std::mem::take(&mut self.known);
-        for object in listing.objects {
-            let key = object.key();
-            let known = gone.remove(&key);
-            self.known.insert(key, object.revision);
-            if known != Some(object.revision) {
+    /// A part of the listing is here, with objects that no other part has.
+    pub fn listed_part(&mut self, objects: Vec<Object>) {
+        for object in objects {
+            if self.known.saw(&object) {
                 self.events.push_back(Event::Put(object));
             }
         }
-        for key in gone.into_keys() {
+    }
+
+    /// The listing is here, or the last part of it.
+    pub fn listed(&mut self, listing: Listing) {
+        self.listed_part(listing.objects);
+        for key in self.known.take_unseen() {
             self.events.push_back(Event::Deleted(key, listing.revision));
         }
         let (kind, revision) = (self.scope.kind, listing.revision);
@@ -177,11 +182,11 @@ impl Reflector {
         self.revision = revision;
         match change {
             Change::Put(object) => {
-                self.known.insert(object.key(), revision);
+                self.known.put(&object);
                 self.events.push_back(Event::Put(object));
             }
             Change::Deleted { key, revision } => {
-                if self.known.remove(&key).is_some() {
+                if self.known.remove(&key) {
                     self.events.push_back(Event::Deleted(key, revision));
                 }
             }
@@ -201,6 +206,7 @@ impl Reflector {
             _ => (false, false),
         };
         self.events.push_back(Event::Disconnected { kind, error });
+        self.known.give_up();
         self.interrupted = true;
         if unknown {
             // A store without the kind has no objects of it.

@@ -2,6 +2,7 @@
 
 mod contents;
 mod endpoint;
+mod facts;
 mod flush;
 mod sets;
 mod tiers;

@@ -22,7 +22,8 @@ use slots::Slots;
 ///
 /// The work of a change is in proportion to what can change by it: when labels of an item change, only selectors that
 /// name a changed label are evaluated, and of those only the ones that the item matched, or that are filed under a
-/// label value that it has. [`counters`](Self::counters) tells.
+/// label value that it has. Items with the same labels and parents are one group: they are evaluated once, and their
+/// labels are stored once. [`counters`](Self::counters) tells.
 ///
 /// ```
 /// use ocicat_selectors::{LabelIndex, MatchChange};
@@ -55,7 +56,7 @@ struct QueryState {
     anchor: Anchor,
     /// The labels that it names, in order.
     labels: Vec<crate::Label>,
-    /// The items that it matches.
+    /// The groups of items that it matches.
     matched: BTreeSet<u32>,
 }
 
@@ -88,9 +89,10 @@ pub struct Counters {
     pub queries: usize,
     /// Pairs of an item and a query that matches it.
     pub matches: usize,
-    /// Evaluations of a selector against an item's labels, so far.
+    /// Evaluations of a selector against labels, so far; one is for all items that have the same.
     pub evaluations: u64,
-    /// Pairs of a query and an item that were looked at, so far, to decide whether to evaluate.
+    /// Pairs of a query and a group of items with the same labels that were looked at, so far, to decide whether to
+    /// evaluate.
     pub visits: u64,
 }
 
@@ -127,36 +129,50 @@ where
 
     /// Adds an item or replaces its labels and parents. Parents need not be known yet; unknown ones have no labels.
     pub fn set_item(&mut self, item: Item, labels: BTreeMap<String, String>, parents: Vec<Parent>) {
-        let (slot, changed) = self.items.set(item, labels, parents);
-        self.relabelled(slot, &changed);
+        let (group, changed) = self.items.group(&labels, parents);
+        self.relabelled(group, &changed);
+        let (slot, old) = self.items.join(item, group);
+        if old == Some(group) {
+            return;
+        }
+        let after: BTreeSet<u32> = self.items.matched(group).collect();
+        let before = old.map(|old| self.items.matched(old).collect());
+        let before: BTreeSet<u32> = before.unwrap_or_default();
+        for query in before.difference(&after) {
+            self.note(slot, *query, false);
+        }
+        for query in after.difference(&before) {
+            self.note(slot, *query, true);
+        }
+        if let Some(old) = old {
+            self.disband(old);
+        }
     }
 
     /// Removes an item; its matches stop.
     pub fn remove_item(&mut self, item: &Item) {
-        let Some(slot) = self.items.slot(item) else {
+        let (Some(slot), Some(group)) = (self.items.slot(item), self.items.group_of(item)) else {
             return;
         };
-        let matched: Vec<u32> = self.items.matched(slot).collect();
+        let matched: Vec<u32> = self.items.matched(group).collect();
         for query in matched {
-            if let Some(state) = self.queries.at_mut(query) {
-                state.matched.remove(&slot);
-            }
             self.note(slot, query, false);
         }
         self.items.remove(item);
+        self.disband(group);
     }
 
     /// Gives a parent these labels; items that name it inherit them.
     pub fn set_parent(&mut self, parent: Parent, labels: BTreeMap<String, String>) {
-        for (slot, changed) in self.items.set_parent(parent, labels) {
-            self.relabelled(slot, &changed);
+        for (group, changed) in self.items.set_parent(parent, labels) {
+            self.relabelled(group, &changed);
         }
     }
 
     /// Takes a parent's labels away. Items go on naming it and inherit again when it comes back.
     pub fn remove_parent(&mut self, parent: &Parent) {
-        for (slot, changed) in self.items.remove_parent(parent) {
-            self.relabelled(slot, &changed);
+        for (group, changed) in self.items.remove_parent(parent) {
+            self.relabelled(group, &changed);
         }
     }
 
@@ -171,11 +187,11 @@ where
         let restrictions = selector.restrictions();
         let anchor = self.anchors.choose(&restrictions, &selector);
         let mut new = BTreeSet::new();
-        for item in self.items.candidates(&restrictions) {
+        for group in self.items.candidates(&restrictions) {
             self.visits += 1;
             self.evaluations += 1;
-            if selector.matches(self.items.labels(item)) {
-                new.insert(item);
+            if selector.matches(self.items.labels(group)) {
+                new.insert(group);
             }
         }
         let state = QueryState {
@@ -191,11 +207,11 @@ where
         });
         let old_matched = old_matched.unwrap_or_default();
         self.anchors.insert(slot, anchor);
-        for item in old_matched.difference(&new) {
-            self.note(*item, slot, false);
+        for group in old_matched.difference(&new) {
+            self.note_group(*group, slot, false);
         }
-        for item in new.difference(&old_matched) {
-            self.note(*item, slot, true);
+        for group in new.difference(&old_matched) {
+            self.note_group(*group, slot, true);
         }
     }
 
@@ -208,8 +224,8 @@ where
             .queries
             .at_mut(slot)
             .map(|q| core::mem::take(&mut q.matched));
-        for item in matched.unwrap_or_default() {
-            self.note(item, slot, false);
+        for group in matched.unwrap_or_default() {
+            self.note_group(group, slot, false);
         }
         if let Some(state) = self.queries.remove(query) {
             self.anchors.remove(slot, &state.anchor);
@@ -234,8 +250,8 @@ where
             .queries
             .slot(query)
             .and_then(|slot| self.queries.at(slot));
-        match (self.items.slot(item), state) {
-            (Some(item), Some(state)) => state.matched.contains(&item),
+        match (self.items.group_of(item), state) {
+            (Some(group), Some(state)) => state.matched.contains(&group),
             _ => false,
         }
     }
@@ -247,22 +263,24 @@ where
             .and_then(|slot| self.queries.at(slot))
             .into_iter()
             .flat_map(|state| state.matched.iter())
-            .filter_map(|slot| self.items.key(*slot))
+            .flat_map(|group| self.items.members(*group))
+            .filter_map(|slot| self.items.key(slot))
     }
 
     /// The queries that match the item, in no particular order.
     pub fn queries_of(&self, item: &Item) -> impl Iterator<Item = &Query> {
         self.items
-            .slot(item)
+            .group_of(item)
             .into_iter()
-            .flat_map(|slot| self.items.matched(slot))
+            .flat_map(|group| self.items.matched(group))
             .filter_map(|slot| self.queries.key(slot))
     }
 
     /// The labels of an item, its own and inherited ones; `None` when it is unknown.
     #[must_use]
     pub fn labels(&self, item: &Item) -> Option<&impl crate::Labels> {
-        self.items.slot(item).map(|slot| self.items.labels(slot))
+        let group = self.items.group_of(item)?;
+        Some(self.items.labels(group))
     }
 
     /// What the index holds and did.
@@ -277,13 +295,13 @@ where
         }
     }
 
-    /// Evaluates what can start or stop to match the item after labels changed.
-    fn relabelled(&mut self, item: u32, changed: &Changed) {
+    /// Evaluates what can start or stop to match a group after labels changed.
+    fn relabelled(&mut self, group: u32, changed: &Changed) {
         if changed.is_nothing() {
             return;
         }
-        let mut candidates: BTreeSet<u32> = self.items.matched(item).collect();
-        for (label, value) in self.items.labels(item) {
+        let mut candidates: BTreeSet<u32> = self.items.matched(group).collect();
+        for (label, value) in self.items.labels(group).iter() {
             self.anchors.filed_under(label, value, &mut candidates);
         }
         if changed.is_new {
@@ -301,21 +319,38 @@ where
                 continue;
             }
             self.evaluations += 1;
-            let is = query.selector.matches(self.items.labels(item));
-            let was = query.matched.contains(&item);
+            let is = query.selector.matches(self.items.labels(group));
+            let was = query.matched.contains(&group);
             if is && !was {
-                query.matched.insert(item);
-                self.note(item, slot, true);
+                query.matched.insert(group);
+                self.note_group(group, slot, true);
             } else if was && !is {
-                query.matched.remove(&item);
-                self.note(item, slot, false);
+                query.matched.remove(&group);
+                self.note_group(group, slot, false);
             }
         }
     }
 
-    /// Remembers that a match started or stopped, on the item's side and for the next poll.
+    /// Forgets a group that nothing is left in.
+    fn disband(&mut self, group: u32) {
+        for query in self.items.disband(group) {
+            if let Some(state) = self.queries.at_mut(query) {
+                state.matched.remove(&group);
+            }
+        }
+    }
+
+    /// Remembers that a match started or stopped, on the group's side and for the next poll.
+    fn note_group(&mut self, group: u32, query: u32, started: bool) {
+        self.items.set_matched(group, query, started);
+        let members: Vec<u32> = self.items.members(group).collect();
+        for item in members {
+            self.note(item, query, started);
+        }
+    }
+
+    /// Remembers that a match started or stopped, for the next poll.
     fn note(&mut self, item: u32, query: u32, started: bool) {
-        self.items.set_matched(item, query, started);
         if started {
             self.matches += 1;
         } else {

@@ -178,10 +178,10 @@ fn one_label_flip_evaluates_only_selectors_of_that_label_and_value() {
     assert_eq!(after_start.matches, N);
     assert!(after_start.evaluations <= 2 * N as u64, "{after_start:?}");
 
-    // The item leaves one selector and meets another: two evaluations out of a hundred million.
+    // The item leaves one selector and meets another: at most two evaluations out of a hundred million.
     index.set_item(7, labels(&[("app", "app-8"), ("zone", "b")]), vec!["ns"]);
     let after_flip = index.counters();
-    assert_eq!(after_flip.evaluations - after_start.evaluations, 2);
+    assert!(after_flip.evaluations - after_start.evaluations <= 2);
     assert!(
         after_flip.visits - after_start.visits < 10,
         "{after_flip:?}"

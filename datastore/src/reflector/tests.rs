@@ -164,3 +164,55 @@ fn the_end_of_an_interruption_is_told_once() {
     ];
     assert_eq!(drain(&mut reflector), expected);
 }
+
+#[test]
+fn parts_are_told_as_they_come_and_what_is_gone_at_the_end() {
+    let mut reflector = Reflector::new(Scope::all(KIND));
+    reflector.listed_part(vec![object("a", 1)]);
+    assert_eq!(drain(&mut reflector), [Event::Put(object("a", 1))]);
+    reflector.listed_part(vec![object("b", 2)]);
+    reflector.listed(listing(&[], 3));
+    assert_eq!(
+        drain(&mut reflector),
+        [Event::Put(object("b", 2)), in_sync(3)]
+    );
+    assert_eq!(reflector.step(), Step::Watch(Revision(3)));
+}
+
+#[test]
+fn a_listing_that_breaks_off_takes_nothing_away() {
+    let mut reflector = Reflector::new(Scope::all(KIND));
+    reflector.listed(listing(&[("a", 1), ("b", 2), ("c", 3)], 3));
+    drain(&mut reflector);
+    let compacted = StoreError::Compacted {
+        since: Revision(3),
+        oldest: Revision(9),
+    };
+    reflector.failed(compacted, 0.0);
+    reflector.listed_part(vec![object("a", 8)]);
+    reflector.failed(unavailable(), 0.0);
+    let events = drain(&mut reflector);
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, Event::Deleted(..))),
+        "{events:?}"
+    );
+    reflector.waited();
+    assert_eq!(reflector.step(), Step::List);
+    // What the first attempt told is not told again; what it had and this one has not is gone.
+    reflector.listed_part(vec![object("b", 2)]);
+    reflector.listed(listing(&[("d", 9)], 10));
+    let mut events = drain(&mut reflector);
+    events.sort_by_key(|event| format!("{event:?}"));
+    let gone = |name: &str| Event::Deleted(Key::cluster(KIND, name), Revision(10));
+    assert_eq!(
+        events,
+        [
+            gone("a"),
+            gone("c"),
+            in_sync(10),
+            Event::Put(object("d", 9))
+        ]
+    );
+}

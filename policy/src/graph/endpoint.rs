@@ -12,7 +12,8 @@ use ocicat_datastore::model::{
 };
 
 use super::Graph;
-use super::sets::{Backend, Facts};
+use super::facts::{Facts, Port};
+use super::sets::Backend;
 use crate::compile::Fault;
 use crate::labels;
 use crate::{Effect, Reason, nets};
@@ -71,10 +72,7 @@ impl Graph {
             .ports
             .iter()
             .filter_map(|port| named(port.name.as_ref()?, &port.protocol, port.port));
-        let item = Facts {
-            nets: own.clone(),
-            ports: ports.collect(),
-        };
+        let item = Facts::new(&own, ports.collect());
         let here = *spec.node == *self.node;
         let local = here.then(|| {
             let allowed = &spec.allow_spoofed_source_prefixes;
@@ -112,10 +110,8 @@ impl Graph {
             .ports
             .iter()
             .filter_map(|port| named(&port.name, &port.protocol, port.port));
-        let item = Facts {
-            nets: read_nets("expectedIPs", &spec.expected_ips, &mut faults),
-            ports: ports.collect(),
-        };
+        let nets = read_nets("expectedIPs", &spec.expected_ips, &mut faults);
+        let item = Facts::new(&nets, ports.collect());
         let id = Arc::new(key);
         let here = *spec.node == *self.node;
         let labels = endpoint.metadata.labels.clone();
@@ -124,7 +120,7 @@ impl Graph {
         let target = match spec.interface_name.as_deref() {
             _ if !here => None,
             None | Some("") => {
-                let expected: Vec<IpAddr> = item.nets.iter().map(Prefix::address).collect();
+                let expected: Vec<IpAddr> = nets.iter().map(Prefix::address).collect();
                 let target = self.interface_with(&expected, &mut faults);
                 let sought = Sought {
                     expected,
@@ -180,14 +176,12 @@ impl Graph {
     pub(super) fn network_set(&mut self, key: Key, value: Option<(&Metadata, &NetworkSetSpec)>) {
         let Some((metadata, spec)) = value else {
             self.report(key.clone(), Vec::new());
-            self.sets.remove_item(&Arc::new(key));
+            self.sets.remove_item(&key);
             return;
         };
         let mut faults = Vec::new();
-        let item = Facts {
-            nets: read_nets("nets", &spec.nets, &mut faults),
-            ports: Vec::new(),
-        };
+        let nets = read_nets("nets", &spec.nets, &mut faults);
+        let item = Facts::new(&nets, Vec::new());
         let (item_labels, parents) = match &key.namespace {
             Some(namespace) => {
                 let facts = [(labels::NAMESPACE, namespace.as_str())];
@@ -199,9 +193,8 @@ impl Graph {
             }
             None => (metadata.labels.clone(), Vec::new()),
         };
-        self.report(key.clone(), faults);
-        self.sets
-            .set_item(Arc::new(key), item_labels, parents, item);
+        self.sets.set_item(&key, item_labels, parents, item);
+        self.report(key, faults);
     }
 
     pub(super) fn slice(&mut self, key: &Key, value: Option<&EndpointSlice>) {
@@ -238,7 +231,7 @@ impl Graph {
     ) {
         self.report((*id).clone(), faults.unwrap_or_default());
         self.sets
-            .set_item(id.clone(), labels.clone(), profiles.clone(), facts);
+            .set_item(&id, labels.clone(), profiles.clone(), facts);
         self.set_local(&id, local, labels, profiles);
     }
 
@@ -366,7 +359,7 @@ fn read_nets(field: &str, texts: &[String], faults: &mut Vec<Fault>) -> Vec<Pref
     out
 }
 
-fn named(name: &str, protocol: &IntOrString, number: u16) -> Option<(String, Protocol, u16)> {
+fn named(name: &str, protocol: &IntOrString, number: u16) -> Option<Port> {
     let protocol = protocol.protocol().ok()?;
     Some((name.to_owned(), Protocol(protocol.0), number))
 }

@@ -4,22 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ocicat_dataplane::Prefix;
 use ocicat_dataplane::state::{Member, Protocol, Set, SetId, State};
 use ocicat_datastore::Key;
 use ocicat_selectors::{LabelIndex, MatchChange};
 
 use super::contents::Contents;
+use super::facts::{Facts, Table};
 use crate::compile::SetSpec;
-
-/// What a set can take from an object: an endpoint, or a network set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// Its addresses or ranges.
-    pub(super) nets: Vec<Prefix>,
-    /// Its named ports.
-    pub(super) ports: Vec<(String, Protocol, u16)>,
-}
 
 /// A backend of a service.
 pub(super) type Backend = (IpAddr, Vec<(Protocol, u16)>);
@@ -40,8 +31,8 @@ struct Active {
 #[derive(Debug)]
 pub(super) struct Sets {
     /// Everything that has labels and addresses, and the selectors of the sets.
-    members: LabelIndex<Arc<Key>, SetId, Arc<str>>,
-    facts: BTreeMap<Arc<Key>, Facts>,
+    members: LabelIndex<u32, SetId, Arc<str>>,
+    facts: Table,
     slices: BTreeMap<Key, Slice>,
     active: BTreeMap<SetId, Active>,
     /// The sets that the state has; false when what it has is not what the deltas start from.
@@ -52,7 +43,7 @@ impl Sets {
     pub(super) const fn new() -> Self {
         Self {
             members: LabelIndex::new(),
-            facts: BTreeMap::new(),
+            facts: Table::new(),
             slices: BTreeMap::new(),
             active: BTreeMap::new(),
             published: BTreeMap::new(),
@@ -62,27 +53,30 @@ impl Sets {
     /// An object came or changed.
     pub(super) fn set_item(
         &mut self,
-        key: Arc<Key>,
+        key: &Key,
         labels: BTreeMap<String, String>,
         parents: Vec<Arc<str>>,
         facts: Facts,
     ) {
-        let old = self.facts.insert(key.clone(), facts.clone());
+        let (number, old) = self.facts.set(key, facts.clone());
         if let Some(old) = old.filter(|old| *old != facts) {
-            let ids: Vec<SetId> = self.members.queries_of(&key).cloned().collect();
+            let ids: Vec<SetId> = self.members.queries_of(&number).cloned().collect();
             for id in ids {
                 // First what is new, so that a range that stays is not withdrawn in between.
                 self.contribute(&id, &facts, true);
                 self.contribute(&id, &old, false);
             }
         }
-        self.members.set_item(key, labels, parents);
+        self.members.set_item(number, labels, parents);
         self.follow();
     }
 
     /// An object is gone.
-    pub(super) fn remove_item(&mut self, key: &Arc<Key>) {
-        self.members.remove_item(key);
+    pub(super) fn remove_item(&mut self, key: &Key) {
+        let Some(number) = self.facts.number(key) else {
+            return;
+        };
+        self.members.remove_item(&number);
         self.follow();
         self.facts.remove(key);
     }
@@ -218,7 +212,7 @@ impl Sets {
                 MatchChange::Started { item, query } => (item, query, true),
                 MatchChange::Stopped { item, query } => (item, query, false),
             };
-            if let (Some(active), Some(facts)) = (self.active.get_mut(&id), self.facts.get(&item)) {
+            if let (Some(active), Some(facts)) = (self.active.get_mut(&id), self.facts.at(item)) {
                 active.change(facts, added);
             }
         }
@@ -235,17 +229,18 @@ impl Active {
     fn change(&mut self, facts: &Facts, added: bool) {
         match &self.spec {
             SetSpec::Addresses(_) => {
-                for net in &facts.nets {
+                for net in facts.nets.as_slice() {
                     self.contents.change(Member::Net(*net), added);
                 }
             }
             SetSpec::NamedPort { name, protocol, .. } => {
                 for (_, _, port) in facts
-                    .ports
+                    .ports()
                     .iter()
                     .filter(|(n, p, _)| n == name && p == protocol)
                 {
-                    for net in facts.nets.iter().filter(|net| net.is_host()) {
+                    let nets = facts.nets.as_slice().iter();
+                    for net in nets.filter(|net| net.is_host()) {
                         let member = Member::Port(net.address(), *protocol, *port);
                         self.contents.change(member, added);
                     }

@@ -4,39 +4,72 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::slots::Slots;
-use crate::{Restriction, Restrictions};
+use crate::{Labels, Restriction, Restrictions};
 
-/// An item's labels, its own and the inherited ones. The strings are shared between items.
-pub(super) type Effective = BTreeMap<Arc<str>, Arc<str>>;
+/// Labels in order of their names. The strings are shared between groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sorted(Vec<(Arc<str>, Arc<str>)>);
 
-/// The items, their parents, and which items have which label.
+impl Sorted {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.0.iter().map(|(label, value)| (label, value))
+    }
+
+    fn pair(&self, label: &str) -> Option<&(Arc<str>, Arc<str>)> {
+        let place = self
+            .0
+            .binary_search_by(|(one, _)| (**one).cmp(label))
+            .ok()?;
+        self.0.get(place)
+    }
+}
+
+impl Labels for Sorted {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.pair(key).map(|(_, value)| &**value)
+    }
+}
+
+/// The items, in groups of those that have the same labels and parents: most clusters have many pods and few kinds of
+/// them. What is known of labels and matches is known once for a group.
 #[derive(Debug)]
 pub(super) struct Items<Item, Parent> {
-    items: Slots<Item, State<Parent>>,
+    /// The group of each.
+    items: Slots<Item, u32>,
+    groups: Slots<Arc<Identity<Parent>>, Group>,
     parents: BTreeMap<Parent, Family>,
+    /// The groups by their labels.
     by_label: BTreeMap<Arc<str>, BTreeMap<Arc<str>, BTreeSet<u32>>>,
-    nothing: Effective,
+    nothing: Sorted,
 }
 
-#[derive(Debug)]
-struct State<Parent> {
-    own: BTreeMap<String, String>,
+/// What the items of a group have in common.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Identity<Parent> {
+    own: Sorted,
     parents: Vec<Parent>,
-    effective: Effective,
-    matched: BTreeSet<u32>,
 }
 
-/// A parent's labels, and the items that name it: either can be there first.
+#[derive(Debug, Default)]
+struct Group {
+    /// Own labels and inherited ones.
+    effective: Sorted,
+    /// The queries that match.
+    matched: BTreeSet<u32>,
+    members: BTreeSet<u32>,
+}
+
+/// A parent's labels, and the groups that name it: either can be there first.
 #[derive(Debug, Default)]
 struct Family {
     labels: BTreeMap<String, String>,
     children: BTreeSet<u32>,
 }
 
-/// What a change did to one item's labels.
+/// What a change did to one group's labels.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
-    /// The item was not there before.
+    /// The group was not there before.
     pub(super) is_new: bool,
     /// The labels that came, went or have another value.
     pub(super) labels: Vec<Arc<str>>,
@@ -52,9 +85,10 @@ impl<Item: Clone + Ord, Parent: Clone + Ord> Items<Item, Parent> {
     pub(super) const fn new() -> Self {
         Self {
             items: Slots::new(),
+            groups: Slots::new(),
             parents: BTreeMap::new(),
             by_label: BTreeMap::new(),
-            nothing: BTreeMap::new(),
+            nothing: Sorted(Vec::new()),
         }
     }
 
@@ -70,75 +104,99 @@ impl<Item: Clone + Ord, Parent: Clone + Ord> Items<Item, Parent> {
         self.items.key(slot)
     }
 
-    pub(super) fn labels(&self, slot: u32) -> &Effective {
-        self.items
-            .at(slot)
-            .map_or(&self.nothing, |state| &state.effective)
+    /// The group of an item.
+    pub(super) fn group_of(&self, item: &Item) -> Option<u32> {
+        let slot = self.items.slot(item)?;
+        self.items.at(slot).copied()
     }
 
-    /// The queries that match the item.
-    pub(super) fn matched(&self, slot: u32) -> impl Iterator<Item = u32> {
-        let state = self.items.at(slot);
-        state.into_iter().flat_map(|s| s.matched.iter().copied())
+    /// The items of a group.
+    pub(super) fn members(&self, group: u32) -> impl Iterator<Item = u32> {
+        let group = self.groups.at(group);
+        group.into_iter().flat_map(|g| g.members.iter().copied())
     }
 
-    pub(super) fn set_matched(&mut self, slot: u32, query: u32, matched: bool) {
-        let Some(state) = self.items.at_mut(slot) else {
+    pub(super) fn labels(&self, group: u32) -> &Sorted {
+        self.groups
+            .at(group)
+            .map_or(&self.nothing, |group| &group.effective)
+    }
+
+    /// The queries that match a group.
+    pub(super) fn matched(&self, group: u32) -> impl Iterator<Item = u32> {
+        let group = self.groups.at(group);
+        group.into_iter().flat_map(|g| g.matched.iter().copied())
+    }
+
+    pub(super) fn set_matched(&mut self, group: u32, query: u32, matched: bool) {
+        let Some(group) = self.groups.at_mut(group) else {
             return;
         };
         if matched {
-            state.matched.insert(query);
+            group.matched.insert(query);
         } else {
-            state.matched.remove(&query);
+            group.matched.remove(&query);
         }
     }
 
-    pub(super) fn set(
+    /// The group with these labels and parents, made where there is none yet; then, what is new.
+    pub(super) fn group(
         &mut self,
-        item: Item,
-        own: BTreeMap<String, String>,
+        own: &BTreeMap<String, String>,
         parents: Vec<Parent>,
     ) -> (u32, Changed) {
-        let known = self.items.slot(&item);
-        let slot = match known.and_then(|slot| Some((slot, self.items.at_mut(slot)?))) {
-            Some((slot, state)) => {
-                state.own = own;
-                let old = core::mem::replace(&mut state.parents, parents.clone());
-                self.leave(slot, &old);
-                slot
-            }
-            None => {
-                let state = State {
-                    own,
-                    parents: parents.clone(),
-                    effective: BTreeMap::new(),
-                    matched: BTreeSet::new(),
-                };
-                self.items.insert(item, state).0
-            }
-        };
-        for parent in parents {
-            self.parents
-                .entry(parent)
-                .or_default()
-                .children
-                .insert(slot);
+        let own = own.iter();
+        let own = Sorted(own.map(|(l, v)| shared(&self.by_label, l, v)).collect());
+        let identity = Arc::new(Identity { own, parents });
+        if let Some(known) = self.groups.slot(&identity) {
+            return (known, Changed::default());
         }
-        let mut changed = self.inherit(slot);
-        changed.is_new = known.is_none();
-        (slot, changed)
+        let (group, _) = self.groups.insert(identity.clone(), Group::default());
+        for parent in &identity.parents {
+            let family = self.parents.entry(parent.clone()).or_default();
+            family.children.insert(group);
+        }
+        let mut changed = self.inherit(group);
+        changed.is_new = true;
+        (group, changed)
     }
 
-    pub(super) fn remove(&mut self, item: &Item) {
-        let Some(slot) = self.items.slot(item) else {
-            return;
-        };
-        if let Some(state) = self.items.remove(item) {
-            self.leave(slot, &state.parents);
-            for (label, value) in &state.effective {
-                self.unlist(slot, label, value);
-            }
+    /// Puts an item into a group: its number, and the group that it was in before.
+    pub(super) fn join(&mut self, item: Item, group: u32) -> (u32, Option<u32>) {
+        let (slot, old) = self.items.insert(item, group);
+        if let Some(old) = old.and_then(|old| self.groups.at_mut(old)) {
+            old.members.remove(&slot);
         }
+        if let Some(group) = self.groups.at_mut(group) {
+            group.members.insert(slot);
+        }
+        (slot, old)
+    }
+
+    /// Takes an item out of its group.
+    pub(super) fn remove(&mut self, item: &Item) {
+        let slot = self.items.slot(item);
+        let group = self.items.remove(item);
+        if let (Some(slot), Some(group)) = (slot, group.and_then(|g| self.groups.at_mut(g))) {
+            group.members.remove(&slot);
+        }
+    }
+
+    /// Forgets a group without members: the queries that matched it.
+    pub(super) fn disband(&mut self, group: u32) -> BTreeSet<u32> {
+        let state = self.groups.at(group).filter(|g| g.members.is_empty());
+        let identity = state.and_then(|_| self.groups.key(group).cloned());
+        let Some(identity) = identity else {
+            return BTreeSet::new();
+        };
+        let Some(state) = self.groups.remove(&identity) else {
+            return BTreeSet::new();
+        };
+        self.leave(group, &identity.parents);
+        for (label, value) in state.effective.iter() {
+            self.unlist(group, label, value);
+        }
+        state.matched
     }
 
     pub(super) fn set_parent(
@@ -164,14 +222,14 @@ impl<Item: Clone + Ord, Parent: Clone + Ord> Items<Item, Parent> {
         self.inherit_each(children)
     }
 
-    /// The smallest list of items that has every item which meets the restrictions.
+    /// The smallest list of groups that has every one which meets the restrictions.
     pub(super) fn candidates(&self, restrictions: &Restrictions) -> Vec<u32> {
         if restrictions.is_unsatisfiable() {
             return Vec::new();
         }
         let scans = restrictions.iter().filter_map(|(label, restriction)| {
             let values = self.by_label.get(label.as_str());
-            let items: Vec<&BTreeSet<u32>> = match restriction {
+            let groups: Vec<&BTreeSet<u32>> = match restriction {
                 Restriction::Absent => return None,
                 Restriction::Present => values.into_iter().flat_map(|v| v.values()).collect(),
                 Restriction::OneOf(wanted) => {
@@ -179,57 +237,64 @@ impl<Item: Clone + Ord, Parent: Clone + Ord> Items<Item, Parent> {
                     wanted.iter().filter_map(of).collect()
                 }
             };
-            Some((items.iter().map(|i| i.len()).sum::<usize>(), items))
+            Some((groups.iter().map(|i| i.len()).sum::<usize>(), groups))
         });
         match scans.min_by_key(|(cost, _)| *cost) {
-            Some((_, items)) => items.into_iter().flatten().copied().collect(),
-            None => self.items.slots().collect(),
+            Some((_, groups)) => groups.into_iter().flatten().copied().collect(),
+            None => self.groups.slots().collect(),
         }
     }
 
-    fn inherit_each(&mut self, slots: Vec<u32>) -> Vec<(u32, Changed)> {
-        slots
+    fn inherit_each(&mut self, groups: Vec<u32>) -> Vec<(u32, Changed)> {
+        groups
             .into_iter()
-            .map(|slot| (slot, self.inherit(slot)))
+            .map(|group| (group, self.inherit(group)))
             .collect()
     }
 
-    /// Works the item's labels out again.
+    /// Works the group's labels out again.
     fn inherit(&mut self, slot: u32) -> Changed {
-        let Some(state) = self.items.at_mut(slot) else {
+        let Some(identity) = self.groups.key(slot).cloned() else {
             return Changed::default();
         };
-        let old = core::mem::take(&mut state.effective);
+        let Some(old) = self.groups.at_mut(slot) else {
+            return Changed::default();
+        };
+        let old = core::mem::take(&mut old.effective);
         let mut merged: BTreeMap<&str, &str> = BTreeMap::new();
-        let families = state.parents.iter().filter_map(|p| self.parents.get(p));
-        for labels in core::iter::once(&state.own).chain(families.map(|f| &f.labels)) {
-            for (label, value) in labels {
-                merged.entry(label).or_insert(value);
-            }
+        for (label, value) in identity.own.iter() {
+            merged.insert(label, value);
+        }
+        let families = identity.parents.iter().filter_map(|p| self.parents.get(p));
+        for (label, value) in families.flat_map(|family| &family.labels) {
+            merged.entry(label).or_insert(value);
         }
         let mut changed = Vec::new();
         let mut listed = Vec::new();
-        let mut effective = Effective::new();
+        let mut effective = Vec::with_capacity(merged.len());
         for (label, value) in merged {
-            if let Some((label, same)) = old.get_key_value(label).filter(|(_, v)| ***v == *value) {
-                effective.insert(label.clone(), same.clone());
+            if let Some(same) = old.pair(label).filter(|(_, v)| **v == *value) {
+                effective.push(same.clone());
                 continue;
             }
-            let (label, value) = shared(&self.by_label, label, value);
-            changed.push(label.clone());
-            listed.push((label.clone(), value.clone()));
-            effective.insert(label, value);
+            let pair = shared(&self.by_label, label, value);
+            changed.push(pair.0.clone());
+            listed.push(pair.clone());
+            effective.push(pair);
         }
-        state.effective = effective;
-        for (label, value) in old {
-            match self.labels(slot).get(&label) {
-                Some(now) if *now == value => {}
-                Some(_) => self.unlist(slot, &label, &value),
+        let effective = Sorted(effective);
+        for (label, value) in old.iter() {
+            match effective.get(label) {
+                Some(now) if *now == **value => {}
+                Some(_) => self.unlist(slot, label, value),
                 None => {
-                    self.unlist(slot, &label, &value);
-                    changed.push(label);
+                    self.unlist(slot, label, value);
+                    changed.push(label.clone());
                 }
             }
+        }
+        if let Some(group) = self.groups.at_mut(slot) {
+            group.effective = effective;
         }
         for (label, value) in listed {
             let values = self.by_label.entry(label).or_default();
@@ -241,13 +306,13 @@ impl<Item: Clone + Ord, Parent: Clone + Ord> Items<Item, Parent> {
         }
     }
 
-    fn unlist(&mut self, slot: u32, label: &Arc<str>, value: &Arc<str>) {
+    fn unlist(&mut self, group: u32, label: &Arc<str>, value: &Arc<str>) {
         let Some(values) = self.by_label.get_mut(label) else {
             return;
         };
-        if let Some(items) = values.get_mut(value) {
-            items.remove(&slot);
-            if items.is_empty() {
+        if let Some(groups) = values.get_mut(value) {
+            groups.remove(&group);
+            if groups.is_empty() {
                 values.remove(value);
             }
         }
@@ -256,10 +321,10 @@ impl<Item: Clone + Ord, Parent: Clone + Ord> Items<Item, Parent> {
         }
     }
 
-    fn leave(&mut self, slot: u32, parents: &[Parent]) {
+    fn leave(&mut self, group: u32, parents: &[Parent]) {
         for parent in parents {
             if let Some(family) = self.parents.get_mut(parent) {
-                family.children.remove(&slot);
+                family.children.remove(&group);
                 if family.children.is_empty() && family.labels.is_empty() {
                     self.parents.remove(parent);
                 }
