@@ -59,6 +59,9 @@ pub(crate) struct Socket {
     limit: usize,
     buffer: Vec<u8>,
     sequence: u32,
+    /// What was sent, when somebody wants to know.
+    #[cfg(feature = "testing")]
+    pub(crate) sent: Option<Vec<Vec<u8>>>,
     #[cfg(test)]
     pub(crate) faults: faults::Faults,
 }
@@ -88,6 +91,8 @@ impl Socket {
             limit,
             buffer: vec![0; DATAGRAM],
             sequence: 1,
+            #[cfg(feature = "testing")]
+            sent: None,
             #[cfg(test)]
             faults: faults::Faults::default(),
         })
@@ -118,6 +123,10 @@ impl Socket {
         batch.batch_begin(transaction.sequences.start, generation);
         batch.append(&transaction.messages);
         batch.batch_end(transaction.sequences.end - 1);
+        #[cfg(feature = "testing")]
+        if let Some(sent) = &mut self.sent {
+            sent.push(batch.bytes().to_vec());
+        }
         self.send(batch.bytes()).map_err(|errno| match errno {
             Errno::ENOBUFS => Failure::Lost,
             errno => Failure::Socket(errno),

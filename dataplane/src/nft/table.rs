@@ -2,6 +2,8 @@
 
 mod counters;
 mod learn;
+#[cfg(feature = "testing")]
+mod record;
 mod refused;
 mod remove;
 #[cfg(test)]
