@@ -10,6 +10,7 @@ mod place;
 mod pod;
 mod profile;
 mod records;
+mod split;
 mod watch;
 mod write;
 
@@ -52,7 +53,8 @@ pub struct KubernetesOptions {
 /// The Kubernetes API as a [`Backend`]: Calico's objects as custom resources, pods as their endpoints, nodes with Calico's
 /// annotations, namespaces and service accounts as profiles, and Kubernetes' own kinds as they are.
 ///
-/// - Revisions are resource versions. Lists come in pages of 500. `managedFields` are left out.
+/// - Revisions are resource versions. Lists come in pages of 500, and are decoded object by object as their bytes come;
+///   four requests for lists and watches wait for an answer at a time. `managedFields` are left out.
 /// - Blocks, affinities and handles are deleted as Calico does it: marked by compare-and-swap, then removed if they still have
 ///   their UID and version; what is marked counts as gone.
 /// - A [`Kind::WorkloadEndpoint`] is a pod that is on a node; writing one notes its addresses and container on the pod, and

@@ -19,6 +19,9 @@ use crate::error::StoreError;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many requests are under way at a time, watches not counted: each is a connection.
 const SLOTS: usize = 16;
+/// How many lists and watches wait for the beginning of their answers at a time. So an agent that starts asks an API server
+/// that many begin to ask at once only as fast as it answers.
+const OPENINGS: usize = 4;
 /// How often a server that asks for patience is asked again.
 const TRIES: u32 = 4;
 /// The longest wait that a server may ask for.
@@ -136,6 +139,7 @@ pub(super) struct Connection {
     target: Target,
     client: OnceCell<Client>,
     slots: Semaphore,
+    openings: Semaphore,
     /// Something befell us that befell all others, too.
     crowded: AtomicBool,
 }
@@ -146,6 +150,7 @@ impl Connection {
             target,
             client: OnceCell::new(),
             slots: Semaphore::new(SLOTS),
+            openings: Semaphore::new(OPENINGS),
             crowded: AtomicBool::new(false),
         }
     }
@@ -215,8 +220,9 @@ impl Connection {
         })
     }
 
-    /// Sends a request whose answer has no end.
+    /// Sends a request whose answer is long or has no end.
     pub(super) async fn stream(&self, call: &Call) -> Result<Result<Body, Status>, StoreError> {
+        let _opening = self.openings.acquire().await;
         let answer = self.patiently(call).await?;
         let (parts, body) = answer.into_parts();
         if parts.status.is_success() {
@@ -237,6 +243,26 @@ impl Connection {
     pub(super) async fn spread(&self, longest: Duration) {
         if self.crowded.swap(false, Ordering::Relaxed) {
             tokio::time::sleep(longest.mul_f64(random())).await;
+        }
+    }
+}
+
+/// The next bytes of an answer that has an end; `None` then.
+pub(super) async fn data(body: &mut Body) -> Result<Option<Bytes>, StoreError> {
+    loop {
+        match tokio::time::timeout(PATIENCE, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(Some(Err(error))) => return Err(unreachable(&error)),
+            Err(_) => {
+                return Err(StoreError::Unavailable {
+                    reason: format!("no whole answer within {PATIENCE:?}"),
+                });
+            }
         }
     }
 }

@@ -6,24 +6,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use kube::client::Body;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::connection::{Call, escaped};
+use super::connection::{self, Call, escaped};
 use super::place::{Found, Place};
+use super::split::Splitter;
 use super::{Api, asked};
 use crate::backend::{Listing, Parts};
 use crate::error::StoreError;
 use crate::object::{Object, Revision, Scope};
 
-/// How many objects come at a time.
+/// How many objects come at a time. What the API server has in memory it sends at once all the same; it is then taken in by
+/// as many.
 const PAGE: usize = 500;
 
+/// What a list says beside its items.
 #[derive(Deserialize)]
 struct Page {
     metadata: PageMetadata,
-    #[serde(default)]
-    items: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +55,18 @@ struct Pages {
     moment: Moment,
     /// What the server said to go on with.
     next: Option<String>,
+    /// The answer that is being read.
+    open: Option<Answer>,
 }
+
+/// An answer, as far as it has come.
+struct Answer {
+    body: Body,
+    splitter: Splitter,
+}
+
+/// Takes the JSON of an object.
+type Take<'a> = dyn FnMut(&[u8]) -> Result<(), serde_json::Error> + Send + 'a;
 
 impl Pages {
     const fn new(place: Place, path: String, query: String, moment: Moment) -> Self {
@@ -63,11 +76,49 @@ impl Pages {
             query,
             moment,
             next: None,
+            open: None,
         }
     }
 
-    /// The next page, and when this was so if it is the last.
-    async fn next(&mut self, api: &Api) -> Result<(Vec<Value>, Option<Revision>), StoreError> {
+    /// Takes in about a page; when this was so if there is no more.
+    async fn next(
+        &mut self,
+        api: &Api,
+        take: &mut Take<'_>,
+    ) -> Result<Option<Revision>, StoreError> {
+        let mut answer = match self.open.take() {
+            Some(answer) => answer,
+            None => self.ask(api).await?,
+        };
+        let (mut taken, mut broken) = (0, None);
+        loop {
+            if let Some(error) = broken {
+                return Err(self.unreadable(&error));
+            }
+            if taken >= PAGE {
+                self.open = Some(answer);
+                return Ok(None);
+            }
+            let Some(data) = connection::data(&mut answer.body).await? else {
+                break;
+            };
+            answer.splitter.feed(&data, |element| {
+                taken += 1;
+                if let Err(error) = take(element) {
+                    broken.get_or_insert(error);
+                }
+            });
+        }
+        let rest = serde_json::from_slice(answer.splitter.rest());
+        let Page { metadata } = rest.map_err(|error| self.unreadable(&error))?;
+        let more = !metadata.r#continue.is_empty();
+        self.next = Some(metadata.r#continue);
+        let now = || Revision(metadata.resource_version.parse().unwrap_or(0));
+        Ok((!more).then(now))
+    }
+
+    /// Asks for the next page.
+    async fn ask(&mut self, api: &Api) -> Result<Answer, StoreError> {
         let mut asked = asked("list", &self.place, None);
         let start = match (&self.next, self.moment) {
             (Some(next), _) => format!("&continue={}", escaped(next)),
@@ -85,23 +136,18 @@ impl Pages {
         }
         let (path, query) = (&self.path, &self.query);
         let call = Call::get(format!("{path}?limit={PAGE}{query}{start}"));
-        let body = match api.connection.call(&call).await? {
-            Ok(body) => body,
-            Err(status) => return Err(asked.refused(&status)),
-        };
-        let page: Page = serde_json::from_slice(&body).map_err(|error| {
-            let reason = format!("list {}: {error}", self.place.resource);
-            StoreError::Unavailable { reason }
-        })?;
-        let PageMetadata {
-            resource_version,
-            r#continue,
-        } = page.metadata;
-        let last = r#continue
-            .is_empty()
-            .then(|| Revision(resource_version.parse().unwrap_or(0)));
-        self.next = Some(r#continue);
-        Ok((page.items.unwrap_or_default(), last))
+        match api.connection.stream(&call).await? {
+            Ok(body) => Ok(Answer {
+                body,
+                splitter: Splitter::default(),
+            }),
+            Err(status) => Err(asked.refused(&status)),
+        }
+    }
+
+    fn unreadable(&self, error: &serde_json::Error) -> StoreError {
+        let reason = format!("list {}: {error}", self.place.resource);
+        StoreError::Unavailable { reason }
     }
 }
 
@@ -119,14 +165,17 @@ impl Reading {
         let Some(pages) = self.left.front_mut() else {
             return Ok(None);
         };
-        let (values, last) = pages.next(&self.api).await?;
-        let found = values
-            .into_iter()
-            .filter_map(|value| match pages.place.read(value) {
-                Found::Object(object) if self.scope.covers(&object.key()) => Some(object),
-                _ => None,
-            });
-        let objects: Vec<Object> = found.collect();
+        let mut objects: Vec<Object> = Vec::new();
+        let (place, scope) = (pages.place.clone(), &self.scope);
+        let mut take = |text: &[u8]| {
+            if let Found::Object(object) = place.read_text(text)?
+                && scope.covers(&object.key())
+            {
+                objects.push(object);
+            }
+            Ok(())
+        };
+        let last = pages.next(&self.api, &mut take).await?;
         if let Some(now) = last {
             self.left.pop_front();
             for pages in &mut self.left {
@@ -243,10 +292,12 @@ impl Api {
     ) -> Result<Revision, StoreError> {
         let (path, query) = (path.to_owned(), query.to_owned());
         let mut pages = Pages::new(place.clone(), path, query, moment);
+        let mut read = |text: &[u8]| {
+            take(serde_json::from_slice(text)?);
+            Ok(())
+        };
         loop {
-            let (values, last) = pages.next(self).await?;
-            values.into_iter().for_each(&mut *take);
-            if let Some(now) = last {
+            if let Some(now) = pages.next(self, &mut read).await? {
                 return Ok(now);
             }
         }

@@ -6,7 +6,7 @@ use super::connection::escaped;
 use super::{custom, node, pod, profile, records};
 use crate::error::StoreError;
 use crate::group::ApiGroup;
-use crate::model::Kind;
+use crate::model::{Kind, Pod};
 use crate::object::{Key, Object, Revision, Scope, take_version};
 
 /// In what form a kind is stored.
@@ -193,6 +193,23 @@ impl Place {
                 .map_or(Found::Nothing, Found::Object),
             None => Found::Nothing,
         }
+    }
+
+    /// As [`Place::read`], of JSON. Pods, which there are most of, are not made a value first.
+    pub(super) fn read_text(&self, text: &[u8]) -> Result<Found, serde_json::Error> {
+        if self.form != Form::Endpoint {
+            return Ok(self.read(serde_json::from_slice(text)?));
+        }
+        let pod: Pod = match serde_json::from_slice(text) {
+            Ok(pod) => pod,
+            Err(error) if error.is_data() => return Ok(Found::Nothing),
+            Err(error) => return Err(error),
+        };
+        let version = pod.metadata.resource_version.as_deref();
+        let revision = version.and_then(|text| text.parse().ok());
+        let object = pod::endpoint_of(&pod)
+            .and_then(|value| self.object(value, revision.map_or(Revision::NONE, Revision)));
+        Ok(object.map_or(Found::Nothing, Found::Object))
     }
 
     fn object(&self, value: Value, revision: Revision) -> Option<Object> {

@@ -55,8 +55,12 @@ pub(super) fn node_of_prefix(prefix: &str) -> Option<String> {
 
 /// The endpoint of a pod.
 pub(super) fn endpoint(value: Value) -> Option<Value> {
-    let pod = Pod::deserialize(value).ok()?;
-    let mut endpoint = WorkloadEndpoint::of_pod(&pod)?;
+    endpoint_of(&Pod::deserialize(value).ok()?)
+}
+
+/// The endpoint of a pod that has been read.
+pub(super) fn endpoint_of(pod: &Pod) -> Option<Value> {
+    let mut endpoint = WorkloadEndpoint::of_pod(pod)?;
     let metadata = &pod.metadata;
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     endpoint.spec.interface_name = Some(host_link(namespace, &metadata.name));

@@ -118,6 +118,8 @@ pub(super) fn list(state: &State, route: &Route) -> Result<String, Refusal> {
     });
     let matching: Vec<(Id, Arc<Stored>)> = matching.collect();
     let limit = match route.parameter("limit").parse::<usize>() {
+        // What is served from memory is sent at once, as a real one does.
+        _ if route.parameter("resourceVersion") == "0" => usize::MAX,
         Ok(limit) if limit > 0 => limit,
         _ => usize::MAX,
     };
