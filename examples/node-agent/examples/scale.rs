@@ -1,8 +1,9 @@
 //! What one agent costs in a large cluster: `scale [NODES PODS POLICIES [AGENTS]]`.
 //!
 //! An API server in memory holds the cluster; an agent in a process of its own reads it over a socket and computes the
-//! whole desired state for a kernel in memory. Printed are its processor time until it is ready, and its memory then.
-//! Afterwards many agents read a small cluster at once, and the lists that they ask for are counted.
+//! whole desired state for a kernel in memory, which is in the same process and counts too. Printed are its processor time
+//! until it is ready and its memory then, beside what they should be. Afterwards many agents read a small cluster at once,
+//! and what they ask for is counted, also in each second.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
@@ -27,6 +28,20 @@ struct Size {
     nodes: u32,
     pods: u32,
     policies: u32,
+}
+
+impl Size {
+    /// Blocks of a node.
+    const fn blocks(self) -> u32 {
+        self.pods.div_ceil(self.nodes).div_ceil(64)
+    }
+}
+
+/// What an agent may cost.
+#[derive(Clone, Copy)]
+struct Goal {
+    seconds: Option<f64>,
+    mebibytes: u64,
 }
 
 /// The node that the agent is on.
@@ -60,13 +75,28 @@ fn main() -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        for (name, size) in [("small", small), ("large", large)] {
+        let idle = Goal {
+            seconds: None,
+            mebibytes: 30,
+        };
+        let scale = Goal {
+            seconds: Some(5.0),
+            mebibytes: 150,
+        };
+        for (name, size, goal) in [("small", small, idle), ("large", large, scale)] {
             let server = cluster(size).await?;
             println!(
                 "{name}: {} nodes, {} pods, {} policies",
                 size.nodes, size.pods, size.policies
             );
             one_agent(&server).await?;
+            println!(
+                "  goals: {}{} MiB",
+                goal.seconds
+                    .map(|most| format!("{most} s of processor time, "))
+                    .unwrap_or_default(),
+                goal.mebibytes
+            );
         }
         many_agents(number(3, 1000)?).await
     })
@@ -103,14 +133,12 @@ async fn cluster(size: Size) -> Result<ApiServer, Failure> {
             json!({"nodeToNodeMeshEnabled": false}),
         ),
     ];
-    for block in 0..size.pods.div_ceil(64) {
-        let first = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + block * 64);
-        let node = format!("node-{}", block % size.nodes);
-        ops.push(calico("BlockAffinity", &format!("host:{node}:{first}-26"),
-            json!({"cidr": format!("{first}/26"), "node": node, "state": "confirmed", "type": "host"})));
+    for block in 0..size.nodes * size.blocks() {
+        ops.extend(claimed(block, size));
     }
     for policy in 0..size.policies {
-        let (team, app) = (policy % 10, policy % 40);
+        // The sources are there: 1,250 of 150,000 pods, in each of 120 sets.
+        let (team, app) = ((policy + 1) % 10, policy % 40);
         ops.push(calico("GlobalNetworkPolicy", &format!("policy-{policy}"), json!({
             "selector": format!("app == 'a{app}'"), "order": policy,
             "ingress": [{"action": "Allow", "protocol": "TCP", "destination": {"ports": [80, 443]},
@@ -131,10 +159,47 @@ fn calico(kind: &str, name: &str, spec: Value) -> Result<Op, Failure> {
     Ok(Op::Create(Object::from_value(value)?))
 }
 
+/// A node's block and its claim.
+fn claimed(block: u32, size: Size) -> [Result<Op, Failure>; 2] {
+    let first = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + block * 64);
+    let node = format!("node-{}", block / size.blocks());
+    let (cidr, name) = (format!("{first}/26"), format!("host:{node}:{first}-26"));
+    let used: Vec<u32> = (0..64)
+        .filter(|ordinal| (block % size.blocks() * 64 + ordinal) * size.nodes < size.pods)
+        .collect();
+    let attributes: Vec<Value> = used
+        .iter()
+        .map(|ordinal| {
+            json!({"handle_id": format!("k8s-pod-network.{block:032x}{ordinal:032x}"),
+            "secondary": {"node": node, "namespace": "ns-1", "pod": format!("app-{ordinal}")}})
+        })
+        .collect();
+    let allocations: Vec<Option<u32>> = (0..64)
+        .map(|one| used.contains(&one).then_some(one))
+        .collect();
+    let free: Vec<u32> = (0..64).filter(|one| !used.contains(one)).collect();
+    [
+        calico(
+            "BlockAffinity",
+            &name,
+            json!({"cidr": cidr, "node": node, "state": "confirmed", "type": "host"}),
+        ),
+        calico(
+            "IPAMBlock",
+            &format!("{}-26", first.to_string().replace('.', "-")),
+            json!({
+            "cidr": cidr, "affinity": format!("host:{node}"), "allocations": allocations, "attributes": attributes,
+            "unallocated": free, "deleted": false}),
+        ),
+    ]
+}
+
 /// Pods of a node are in its blocks.
 fn pod_object(pod: u32, size: Size) -> Value {
-    let node = (pod / 64) % size.nodes;
-    let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + pod).to_string();
+    let (node, place) = (pod % size.nodes, pod / size.nodes);
+    let block = node * size.blocks() + place / 64;
+    let first = u32::from(Ipv4Addr::new(10, 0, 0, 0));
+    let address = Ipv4Addr::from(first + block * 64 + place % 64).to_string();
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
             "name": format!("app-{pod}-7d9c6b8f5-x{}", pod % 9973), "namespace": format!("ns-{}", pod % 100),
             "uid": format!("00000000-0000-4000-8000-{pod:012}"),
@@ -160,13 +225,22 @@ async fn one_agent(server: &ApiServer) -> Result<(), Failure> {
     command.arg("agent").arg(&kubeconfig).arg(folder.path());
     let status = tokio::task::spawn_blocking(move || command.status()).await??;
     serving.abort();
-    let lists: u64 = server
-        .requests()
+    let asked = server.requests();
+    let lists: Vec<(&str, u64)> = asked
         .iter()
         .filter(|((verb, _), _)| verb == "list")
-        .map(|(_, count)| count)
-        .sum();
-    println!("  lists asked for: {lists}");
+        .map(|((_, resource), count)| (resource.as_str(), *count))
+        .collect();
+    let (total, most) = (
+        lists.iter().map(|(_, n)| n).sum::<u64>(),
+        lists.iter().max_by_key(|(_, n)| *n),
+    );
+    let most = most.map(|(kind, count)| format!("{kind} {count}"));
+    println!(
+        "  lists asked for: {total} of {} kinds, most of {}",
+        lists.len(),
+        most.unwrap_or_default()
+    );
     if status.success() {
         Ok(())
     } else {
@@ -274,6 +348,21 @@ async fn many_agents(agents: u32) -> Result<(), Failure> {
     let server = cluster(size).await?;
     server.reset_requests();
     let began = Instant::now();
+    let each_second = {
+        let server = server.clone();
+        tokio::spawn(async move {
+            let (mut rates, mut before) = (Vec::new(), 0);
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let now: u64 = server.requests().values().sum();
+                rates.push(now - before);
+                before = now;
+                if rates.ends_with(&[0, 0]) {
+                    return rates;
+                }
+            }
+        })
+    };
     let mut reading = tokio::task::JoinSet::new();
     for _ in 0..agents {
         let store = Store::new(std::sync::Arc::new(server.store()));
@@ -290,18 +379,22 @@ async fn many_agents(agents: u32) -> Result<(), Failure> {
     while let Some(done) = reading.join_next().await {
         done?;
     }
-    let lists: u64 = server
-        .requests()
-        .iter()
-        .filter(|((verb, _), _)| verb == "list")
-        .map(|(_, count)| count)
-        .sum();
+    let took = began.elapsed().as_secs_f64();
+    let asked = server.requests();
+    let of = |verb: &str| {
+        asked
+            .iter()
+            .filter(|((one, _), _)| one == verb)
+            .map(|(_, n)| n)
+            .sum::<u64>()
+    };
+    let (lists, watches) = (of("list"), of("watch"));
     println!(
-        "{agents} agents at once over {} nodes and {} pods: {lists} lists, {:.1} an agent, in {:.1} s",
+        "{agents} agents at once over {} nodes and {} pods: {lists} lists, {:.1} an agent, and {watches} watches, in {took:.1} s",
         size.nodes,
         size.pods,
         lists as f64 / f64::from(agents),
-        began.elapsed().as_secs_f64()
     );
+    println!("  requests in each second: {:?}", each_second.await?);
     Ok(())
 }
