@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod connectivity;
+
+pub use connectivity::{Connectivity, ConnectivityProbe, ConnectivityTest};
+
 use crate::output::Format;
 
 /// Reads and writes the objects of an ocicat cluster, and looks at its nodes.
@@ -287,6 +291,8 @@ pub enum Node {
         #[arg(long)]
         file: Option<PathBuf>,
     },
+    /// What this kernel can do, each feature tried in namespaces of its own; exit code 4 when something needed is missing.
+    Checksystem,
     /// Every parameter that is in force here, and where its value comes from.
     Config,
     /// Packets by policy and rule, and those that were dropped, by reason.
@@ -366,26 +372,19 @@ pub struct Trace {
     /// The connection.
     #[command(flatten)]
     pub connection: Connection,
-    /// Watch what the kernels do with such a packet, too: open the connection meanwhile. Needs nft(8) and root.
+    /// Watch what the kernels do with the first such packet, too; exit code 4 when they decide otherwise than policy says.
+    /// Open the connection meanwhile, or let --send do it. Needs nft(8) and root.
     #[arg(long)]
     pub real: bool,
+    /// A command for the shell that opens the connection: `--send 'kubectl exec -n shop web -- nc -zw1 10.244.0.7 80'`.
+    #[arg(long, requires = "real", value_name = "COMMAND")]
+    pub send: Option<String>,
     /// How long to watch, seconds.
     #[arg(long, default_value_t = 10, requires = "real")]
     pub timeout: u64,
     /// A further node to watch, and the command that runs another command there: `--on node2='ssh node2'`.
     #[arg(long, requires = "real", value_name = "NODE=COMMAND")]
     pub on: Vec<String>,
-}
-
-/// `connectivity`.
-#[derive(Debug, Subcommand)]
-pub enum Connectivity {
-    /// From this node: every other node, its BGP port, and one pod of each; exit code 4 when something does not answer.
-    Test {
-        /// How long each may take, milliseconds.
-        #[arg(long, default_value_t = 1000)]
-        timeout: u64,
-    },
 }
 
 /// `datastore`.

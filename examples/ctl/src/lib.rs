@@ -5,6 +5,7 @@ pub mod change;
 pub mod cli;
 pub mod columns;
 pub mod connection;
+pub mod connectivity;
 pub mod document;
 pub mod failure;
 pub mod files;

@@ -18,6 +18,7 @@ use crate::output::{self, Format};
 
 pub use case::{Case, Expect, read};
 pub use cluster::Cluster;
+pub(crate) use cluster::flow;
 pub use report::{Outcome, Report};
 pub(crate) use source::stored;
 

@@ -2,12 +2,12 @@
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, Connectivity, Datastore, Global};
+use crate::cli::{Cli, Command, Datastore, Global};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::write::Verb;
-use crate::{change, files, get, ipam, node, policy, trace, whole, write};
+use crate::{change, connectivity, files, get, ipam, node, policy, trace, whole, write};
 
 /// Does what the arguments say, on a runtime of one thread.
 ///
@@ -17,7 +17,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(dispatch(cli.global, cli.command))
+    let done = runtime.block_on(dispatch(cli.global, cli.command));
+    // A thread that waits for an answer from the network is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
@@ -31,6 +34,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Validate(args) => validate(&global, &args, format),
         Command::Node(command) => node::run(&global, command).await,
         Command::Policy(command) => policy::run(&global, command).await,
+        Command::Connectivity(command) => connectivity::run(&global, command).await,
         Command::Version => whole::version::run(&global).await,
         command => with_store(&global, command).await,
     }
@@ -58,9 +62,6 @@ async fn with_store(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Delete(args) => write::delete(&at, &args, format).await,
         Command::Ipam(command) => ipam::run(&at, command, format).await,
         Command::Trace(args) => trace::run(&at, global, &args).await,
-        Command::Connectivity(Connectivity::Test { timeout }) => {
-            whole::connectivity::run(&at, timeout, format).await
-        }
         Command::Datastore(Datastore::Migrate(command)) => {
             whole::migrate::run(&at, command, format).await
         }
@@ -69,6 +70,7 @@ async fn with_store(global: &Global, command: Command) -> Result<(), Failure> {
         | Command::Validate(_)
         | Command::Node(_)
         | Command::Policy(_)
+        | Command::Connectivity(_)
         | Command::Version => Ok(()),
     }
 }

@@ -1,12 +1,14 @@
 //! `trace`: the way of a packet.
 
 mod real;
+mod seen;
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use ocicat_dataplane::hop::{self, Encapsulation, Toward, When};
 use ocicat_datastore::model::{BlockAffinity, IpPool, Node, WorkloadEndpoint};
+use ocicat_node::control::Client;
 use ocicat_policy::Flow;
 use serde_json::{Value, json};
 
@@ -184,31 +186,75 @@ fn encapsulation(pool: Option<&IpPool>) -> Encapsulation {
     }
 }
 
-/// Prints the hops and the evaluator's answer of each flow.
+/// Prints the hops and the evaluator's answer of each flow; with `--real` also what kernels did.
 ///
 /// # Errors
-/// When the pods are not there, or the datastore fails.
+/// When the pods are not there, or the datastore fails; [`Failure::Found`] when a kernel decided otherwise than the evaluator.
 pub async fn run(at: &Connection, global: &Global, args: &cli::Trace) -> Result<(), Failure> {
     let cluster = stored(at).await?;
     let map = Map::read(at).await?;
     let mut values: Vec<Value> = Vec::new();
+    let mut differ = 0;
     for flow in flows(&cluster, &args.connection)? {
         let hops = map.hops(&flow);
         let trace = cluster.model().evaluate(&flow);
-        if output::value(&(), global.output)?.is_none() {
+        let people = output::value(&(), global.output)?.is_none();
+        if people {
             for (index, hop) in hops.iter().enumerate() {
                 println!("{:>2}. {hop}", index + 1);
             }
             println!("{trace}");
         }
-        let seen = match args.real {
-            true => Some(real::watch(&flow, args, global.output).await?),
-            false => None,
-        };
-        values.push(json!({"hops": hops, "policy": trace, "seen": seen}));
+        let mut value = json!({"hops": hops, "policy": trace});
+        if args.real {
+            let destination = map.endpoint(flow.destination).map(arrival);
+            let seen = real::watch(&flow, args, &here(global), &destination, global.output).await?;
+            let evaluated = trace.is_allowed();
+            differ += usize::from(seen.allowed.is_some_and(|kernel| kernel != evaluated));
+            if people {
+                println!("{}", compared(seen.allowed, evaluated, &destination));
+            }
+            value["seen"] = json!(seen);
+        }
+        values.push(value);
     }
     if let Some(text) = output::value(&values, global.output)? {
         println!("{text}");
     }
-    Ok(())
+    match differ {
+        0 => Ok(()),
+        _ => Err(Failure::Found(
+            "the kernel decided otherwise than policy says".to_owned(),
+        )),
+    }
+}
+
+/// The node and link by which a pod gets its packets.
+fn arrival(endpoint: &WorkloadEndpoint) -> (String, String) {
+    let (_, link, node) = place(endpoint);
+    (node.to_owned(), link.to_owned())
+}
+
+/// The name of this node, as its agent has it.
+fn here(global: &Global) -> String {
+    let status = Client::new(global.run.join("node.sock")).status();
+    status.map_or_else(|_| "this node".to_owned(), |status| status.node)
+}
+
+/// The kernel's answer beside the evaluator's.
+fn compared(kernel: Option<bool>, evaluator: bool, destination: &real::Destination) -> String {
+    let word = |allowed| if allowed { "allow" } else { "deny" };
+    match (kernel, destination) {
+        (Some(kernel), _) if kernel == evaluator => {
+            format!("kernel: {}, as the evaluator says", word(kernel))
+        }
+        (Some(kernel), _) => {
+            let (kernel, evaluator) = (word(kernel), word(evaluator));
+            format!("kernel: {kernel}, but the evaluator says {evaluator}")
+        }
+        (None, Some((node, _))) => format!(
+            "kernel: nobody who was watched dropped it, and it was not seen leaving {node} for the pod (--on {node}=COMMAND watches there)"
+        ),
+        (None, None) => "kernel: nobody who was watched dropped it".to_owned(),
+    }
 }

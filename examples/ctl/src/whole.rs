@@ -1,5 +1,4 @@
 //! Commands about the cluster as a whole.
 
-pub mod connectivity;
 pub mod migrate;
 pub mod version;

@@ -1,5 +1,6 @@
 //! What kernels really do with a packet: nft(8)'s traces, of this node and of others.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -7,23 +8,34 @@ use ocicat_policy::Flow;
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout_at};
 
+use super::seen::{self, Step};
 use crate::cli::Trace;
 use crate::failure::Failure;
 use crate::output::Format;
 
 /// The table that marks the packets; gone when the watch ends.
 const TABLE: &str = "inet ocicat-trace";
+/// A packet that has not been seen for this long is through.
+const QUIET: Duration = Duration::from_secs(1);
 
-/// A step of a packet through a kernel's rules.
-#[derive(Debug, Serialize)]
-pub(super) struct Step {
-    node: String,
-    what: String,
+/// What was seen of the first packet on each node.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Seen {
+    /// The steps, node by node, in their order.
+    pub(super) steps: Vec<(String, Step)>,
+    /// The MTU of links that it went through, by node and link.
+    pub(super) mtu: BTreeMap<String, u32>,
+    /// Whether it got through, as far as can be told.
+    pub(super) allowed: Option<bool>,
 }
 
-/// Where to watch: a name, and the command in front of nft(8).
+/// Where the watch ends well: the last node and the link to the pod there.
+pub(super) type Destination = Option<(String, String)>;
+
+/// A node, and the command in front of those that are run there.
 struct Place {
     node: String,
     before: Vec<String>,
@@ -40,9 +52,9 @@ impl Place {
         })
     }
 
-    fn nft(&self, arguments: &[&str]) -> Command {
-        let mut words = self.before.iter().map(String::as_str).chain(["nft"]);
-        let mut command = Command::new(words.next().unwrap_or("nft"));
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut words = self.before.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
         command.args(words).args(arguments).kill_on_drop(true);
         command
     }
@@ -50,7 +62,7 @@ impl Place {
     /// Feeds a ruleset to nft(8).
     async fn load(&self, rules: &str) -> Result<(), Failure> {
         let wrong = |error: std::io::Error| Failure::Failed(format!("{}: nft: {error}", self.node));
-        let mut command = self.nft(&["-f", "-"]);
+        let mut command = self.command("nft", &["-f", "-"]);
         command.stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(wrong)?;
         if let Some(mut stdin) = child.stdin.take() {
@@ -61,37 +73,57 @@ impl Place {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&out.stderr);
-        Err(Failure::Failed(format!(
-            "{}: nft: {}",
-            self.node,
-            said.trim()
-        )))
+        let text = format!("{}: nft: {}", self.node, said.trim());
+        Err(Failure::Failed(text))
+    }
+
+    /// The MTU of a link there, when ip(8) is.
+    async fn mtu(&self, link: &str) -> Option<u32> {
+        let mut command = self.command("ip", &["-o", "link", "show", "dev", link]);
+        let out = command.stderr(Stdio::null()).output().await.ok()?;
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let mut words = text.split_whitespace();
+        words.find(|word| *word == "mtu")?;
+        words.next()?.parse().ok()
     }
 }
 
-/// Marks packets of the flow, both ways, before any other rule sees them.
+/// Marks packets that open the flow, before any other rule sees them.
 fn rules(flow: &Flow) -> String {
     let family = if flow.source.is_ipv4() { "ip" } else { "ip6" };
     let (from, to) = (flow.source, flow.destination);
+    let opening = match (flow.protocol.0, flow.destination_port) {
+        (6, port) => format!("tcp dport {port} tcp flags & (syn | ack) == syn"),
+        (17, port) => format!("udp dport {port}"),
+        (132, port) => format!("sctp dport {port}"),
+        (number, _) => format!("meta l4proto {number}"),
+    };
     format!(
-        "table {TABLE} {{}}\ndelete table {TABLE}\ntable {TABLE} {{\n  chain all {{\n    \
+        "table {TABLE} {{}}\ndelete table {TABLE}\ntable {TABLE} {{\n  chain packets {{\n    \
          type filter hook prerouting priority raw - 10;\n    \
-         {family} saddr {from} {family} daddr {to} meta nftrace set 1\n    \
-         {family} saddr {to} {family} daddr {from} meta nftrace set 1\n  }}\n}}\n"
+         {family} saddr {from} {family} daddr {to} {opening} meta nftrace set 1\n  }}\n}}\n"
     )
 }
 
-/// Watches until the time is over, and prints what is seen as it is seen.
-pub(super) async fn watch(flow: &Flow, args: &Trace, format: Format) -> Result<Vec<Step>, Failure> {
+/// Watches until the packet is through or the time is over.
+///
+/// # Errors
+/// When nft(8) cannot be run somewhere.
+pub(super) async fn watch(
+    flow: &Flow,
+    args: &Trace,
+    here: &str,
+    destination: &Destination,
+    format: Format,
+) -> Result<Seen, Failure> {
     let mut places = vec![Place {
-        node: "this node".to_owned(),
+        node: here.to_owned(),
         before: Vec::new(),
     }];
     for stated in &args.on {
         places.push(Place::of(stated)?);
     }
-    let until = Instant::now() + Duration::from_secs(args.timeout);
-    let watched = watch_all(&places, flow, until, format).await;
+    let watched = watch_all(&places, flow, args).await;
     for place in &places {
         let gone = place
             .load(&format!("table {TABLE} {{}}\ndelete table {TABLE}\n"))
@@ -100,59 +132,139 @@ pub(super) async fn watch(flow: &Flow, args: &Trace, format: Format) -> Result<V
             eprintln!("{error}");
         }
     }
-    watched
+    let mut seen = Seen {
+        steps: watched?,
+        ..Seen::default()
+    };
+    seen.judge(destination);
+    for (node, link) in seen.links() {
+        let place = places.iter().find(|place| place.node == node);
+        let Some(place) = place else { continue };
+        let mtu = place.mtu(&link).await;
+        seen.mtu
+            .extend(mtu.map(|mtu| (format!("{node} {link}"), mtu)));
+    }
+    if !format.is_json() {
+        seen.print();
+    }
+    Ok(seen)
 }
 
 async fn watch_all(
     places: &[Place],
     flow: &Flow,
-    until: Instant,
-    format: Format,
-) -> Result<Vec<Step>, Failure> {
-    let (sender, mut steps) = tokio::sync::mpsc::channel(256);
+    args: &Trace,
+) -> Result<Vec<(String, Step)>, Failure> {
+    let (sender, steps) = channel(256);
     // Ended with this function: a child that is dropped is killed.
     let mut watches = tokio::task::JoinSet::new();
     for place in places {
         place.load(&rules(flow)).await?;
-        let mut monitor = place.nft(&["monitor", "trace"]);
-        let monitor = monitor
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let mut monitor = place.command("nft", &["monitor", "trace"]);
+        let monitor = monitor.stdout(Stdio::piped()).stderr(Stdio::null());
+        let monitor = monitor.spawn()?;
         watches.spawn(lines(monitor, place.node.clone(), sender.clone()));
     }
     drop(sender);
-    eprintln!("watching: open the connection now");
-    let mut seen = Vec::new();
-    while let Ok(Some(step)) = timeout_at(until, steps.recv()).await {
-        if !format.is_json() {
-            println!("{:>12}  {}", step.node, step.what);
+    let _sent = match &args.send {
+        Some(command) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", command]).kill_on_drop(true);
+            Some(shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
         }
-        seen.push(step);
-    }
-    if seen.is_empty() {
-        eprintln!("no such packet was seen");
-    }
-    Ok(seen)
+        None => {
+            eprintln!("watching: open the connection now");
+            None
+        }
+    };
+    Ok(collect(steps, Duration::from_secs(args.timeout)).await)
 }
 
-/// Sends on what one monitor prints, without the table that marks the packets.
-async fn lines(mut monitor: Child, node: String, to: tokio::sync::mpsc::Sender<Step>) {
+/// The steps of the first packet of each node, nodes in the order in which they saw it.
+async fn collect(
+    mut steps: Receiver<(String, String, Step)>,
+    limit: Duration,
+) -> Vec<(String, Step)> {
+    let end = Instant::now() + limit;
+    let mut until = end;
+    let mut first: BTreeMap<String, String> = BTreeMap::new();
+    let mut order: Vec<String> = Vec::new();
+    let mut seen = Vec::new();
+    while let Ok(Some((node, id, step))) = timeout_at(until, steps.recv()).await {
+        let packet = first.entry(node.clone()).or_insert_with(|| {
+            order.push(node.clone());
+            id.clone()
+        });
+        // Others are repetitions.
+        if *packet == id {
+            seen.push((node, step));
+            until = end.min(Instant::now() + QUIET);
+        }
+    }
+    let place = |node: &String| order.iter().position(|one| one == node);
+    seen.sort_by_key(|(node, _)| place(node));
+    seen
+}
+
+/// Sends on what one monitor prints.
+async fn lines(mut monitor: Child, node: String, to: Sender<(String, String, Step)>) {
     let Some(stdout) = monitor.stdout.take() else {
         return;
     };
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if line.contains("ocicat-trace") {
-            continue;
-        }
-        let what = line.strip_prefix("trace ").unwrap_or(&line).to_owned();
-        let step = Step {
-            node: node.clone(),
-            what,
-        };
-        if to.send(step).await.is_err() {
+        if let Some((id, step)) = seen::read(&line)
+            && to.send((node.clone(), id, step)).await.is_err()
+        {
             return;
+        }
+    }
+}
+
+impl Seen {
+    /// Denied by who dropped it; allowed when the last node sent it to the pod.
+    fn judge(&mut self, destination: &Destination) {
+        let denied = self.steps.iter().any(|(_, step)| step.is_denial());
+        let arrived = destination.as_ref().is_some_and(|(last, link)| {
+            self.steps.iter().any(|(node, step)| {
+                let out = match step {
+                    Step::At { out, .. } => out.as_ref(),
+                    Step::Rule { .. } => None,
+                };
+                node == last && out == Some(link)
+            })
+        });
+        self.allowed = match (denied, arrived) {
+            (true, _) => Some(false),
+            (false, true) => Some(true),
+            (false, false) => None,
+        };
+    }
+
+    fn links(&self) -> BTreeSet<(String, String)> {
+        let links = self.steps.iter().flat_map(|(node, step)| {
+            let links = match step {
+                Step::At { link, out, .. } => vec![Some(link.clone()), out.clone()],
+                Step::Rule { .. } => Vec::new(),
+            };
+            let named = links.into_iter().flatten().filter(|link| !link.is_empty());
+            named.map(|link| (node.clone(), link)).collect::<Vec<_>>()
+        });
+        links.collect()
+    }
+
+    fn print(&self) {
+        if self.steps.is_empty() {
+            println!("kernel: no such packet was seen");
+            return;
+        }
+        for (node, step) in &self.steps {
+            if step.is_worth_telling() {
+                println!("kernel of {node}: {step}");
+            }
+        }
+        for (link, mtu) in &self.mtu {
+            println!("MTU of {link}: {mtu}");
         }
     }
 }
@@ -169,8 +281,34 @@ mod tests {
         let flow = Flow::tcp([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), 80);
         let rules = rules(&flow);
         assert!(
-            rules.contains("ip saddr 10.0.0.2 ip daddr 10.0.0.1 meta nftrace set 1"),
+            rules.contains("ip saddr 10.0.0.1 ip daddr 10.0.0.2 tcp dport 80 tcp flags"),
             "{rules}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_packet_of_each_node_is_told() {
+        let (sender, steps) = channel(8);
+        let step = |link: &str| Step::At {
+            chain: "forward".into(),
+            link: link.into(),
+            out: None,
+            length: None,
+        };
+        for (node, id, link) in [
+            ("b", "1", "x"),
+            ("a", "2", "y"),
+            ("b", "1", "z"),
+            ("a", "3", "w"),
+        ] {
+            sender
+                .send((node.into(), id.into(), step(link)))
+                .await
+                .expect("room");
+        }
+        let seen = collect(steps, Duration::from_secs(60)).await;
+        let expected = [("b", "x"), ("b", "z"), ("a", "y")];
+        let expected = expected.map(|(node, link)| (node.to_owned(), step(link)));
+        assert_eq!(seen, expected);
     }
 }
