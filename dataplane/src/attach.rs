@@ -26,6 +26,21 @@ pub trait Attach: Send + Sync {
     /// The kernel refused.
     fn detach(&self, detachment: &Detachment) -> Result<bool, AttachError>;
 
+    /// As [`detach`](Self::detach), and calls `gone` as soon as nobody sees the link any more, which may be before the
+    /// kernel answers; never when it fails. The default calls it at the end.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn detach_telling(
+        &self,
+        detachment: &Detachment,
+        gone: Box<dyn FnOnce() + Send>,
+    ) -> Result<bool, AttachError> {
+        let removed = self.detach(detachment)?;
+        gone();
+        Ok(removed)
+    }
+
     /// Compares what is there with what [`attach`](Self::attach) would make; empty when they are equal.
     ///
     /// # Errors

@@ -150,6 +150,14 @@ impl Attach for LinuxAttach {
         }
     }
 
+    fn detach_telling(
+        &self,
+        detachment: &Detachment,
+        gone: Box<dyn FnOnce() + Send>,
+    ) -> Result<bool, AttachError> {
+        Self::detach_telling(self, detachment, gone)
+    }
+
     fn check(&self, attachment: &Attachment) -> Result<Vec<Difference>, AttachError> {
         let namespace = attachment.namespace.as_fd();
         refuse_own(namespace)?;

@@ -239,6 +239,8 @@ impl Attachments {
         Ok(tokio::task::spawn_blocking(move || attach.attach(&attachment)).await??)
     }
 
+    /// Removes the link; done as soon as nobody sees it any more. The kernel then waits for a while of its own before it
+    /// answers, which keeps a thread and nobody else.
     async fn detach(&self, pod: &Pod) -> Result<(), AttachmentError> {
         let alias = names::alias(&pod.container, &pod.interface);
         let detachment = Detachment {
@@ -246,8 +248,17 @@ impl Attachments {
             alias,
         };
         let attach = Arc::clone(&self.attach);
-        tokio::task::spawn_blocking(move || attach.detach(&detachment)).await??;
-        Ok(())
+        let (told, gone) = oneshot::channel();
+        let tell = Box::new(move || {
+            // Whoever waits for it may have been dropped.
+            let _ = told.send(());
+        });
+        let removal = tokio::task::spawn_blocking(move || attach.detach_telling(&detachment, tell));
+        match gone.await {
+            Ok(()) => Ok(()),
+            // It failed, or there was nobody to say so.
+            Err(_) => Ok(removal.await?.map(drop)?),
+        }
     }
 
     /// Waits until the endpoint's policy is in the kernel, but not past the limit: then default deny is in force, and

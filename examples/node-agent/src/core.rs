@@ -113,6 +113,7 @@ pub(crate) struct Core {
     state: State,
     touched: Touched,
     policy_touched: bool,
+    spoofers: policy::Spoofers,
     links: BTreeMap<LinkName, BTreeSet<IpAddr>>,
     tunnels: Tunnels,
     lingering: Option<(Tunnels, Instant)>,
@@ -172,6 +173,7 @@ impl Core {
                 originations: true,
             },
             policy_touched: true,
+            spoofers: policy::Spoofers::default(),
             links: BTreeMap::new(),
             tunnels: Tunnels::default(),
             lingering: None,
@@ -332,6 +334,7 @@ impl Core {
         self.touched.network |= self.lingering.as_ref().is_some_and(over);
         if std::mem::take(&mut self.touched.network) {
             self.follow_parameters();
+            self.follow_spoofing();
             changed |= self.plan_network();
         }
         if std::mem::take(&mut self.policy_touched) {

@@ -197,11 +197,31 @@ pub fn pool_of(pools: &BTreeMap<String, PoolView>, prefix: Prefix) -> Option<&Po
         .max_by_key(|pool| pool.range.length())
 }
 
+/// The key of the route that throws away what is free in an own block. Its metric is worse than that of a connected
+/// route (0 for IPv4, 256 for IPv6): a bridge or another link with the block's subnet, whose containers have their addresses
+/// from the block, wins.
+pub(crate) fn own_block(block: Prefix) -> RouteKey {
+    RouteKey {
+        metric: 1024,
+        ..RouteKey::main(block)
+    }
+}
+
 impl Network {
+    /// Whether there is a route for a prefix, or the prefix is an own block.
+    fn has(&self, prefix: Prefix) -> bool {
+        self.routes.contains_key(&RouteKey::main(prefix))
+            || self.routes.contains_key(&own_block(prefix))
+    }
+
     /// Own pods, and what is free in own blocks. A block of a single address has no blackhole: it would be the pod's.
     fn own_routes(&mut self, inputs: &Inputs<'_>) {
         for block in inputs.own_blocks.iter().filter(|block| !block.is_host()) {
-            self.add(*block, Hop::Blackhole);
+            let route = Route {
+                hops: vec![Hop::Blackhole],
+                source: None,
+            };
+            self.routes.insert(own_block(*block), route);
         }
         for (address, link) in inputs.pods {
             self.add(Prefix::host(*address), Hop::Link(link.clone()));
@@ -219,9 +239,7 @@ impl Network {
             let Some(pool) = pool_of(inputs.pools, prefix) else {
                 continue;
             };
-            if pool.encapsulation.vxlan == When::Never
-                || self.routes.contains_key(&RouteKey::main(prefix))
-            {
+            if pool.encapsulation.vxlan == When::Never || self.has(prefix) {
                 continue;
             }
             let Some(node) = inputs.nodes.get(name) else {
@@ -246,7 +264,7 @@ impl Network {
             let from_store = pool.is_some_and(|pool| pool.encapsulation.vxlan != When::Never)
                 && !self.waiting.contains(prefix);
             let astray = pool.is_none() && !learned.external;
-            if from_store || astray || self.routes.contains_key(&RouteKey::main(*prefix)) {
+            if from_store || astray || self.has(*prefix) {
                 continue;
             }
             let encapsulation = pool.map(|pool| pool.encapsulation).unwrap_or_default();

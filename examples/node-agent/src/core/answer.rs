@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Core;
 use crate::control::{BgpShown, Question, Status};
 use crate::facts::Facts;
-use crate::network::{Tunnels, pool_of};
+use crate::network::{Tunnels, own_block, pool_of};
 use crate::speaker::Speaker;
 
 impl Core {
@@ -27,9 +27,7 @@ impl Core {
             ready: self.is_ready(),
             reasons: self.reasons(),
             limited: self.broken.clone(),
-            source_spoofing: self
-                .felix("workloadSourceSpoofing")
-                .is_some_and(|value| value.eq_ignore_ascii_case("any")),
+            source_spoofing: self.allows_spoofing(),
             mtu: self.pod_mtu(),
             tunnel_pools: self.in_sync().then(|| self.tunnel_pools()),
             namespaces: self.world.all_namespaces().clone(),
@@ -80,7 +78,8 @@ impl Core {
     }
 
     fn explain(&self, prefix: Prefix) -> (bool, &'static str) {
-        let installed = self.state.routes.contains_key(&RouteKey::main(prefix));
+        let keys = [RouteKey::main(prefix), own_block(prefix)];
+        let installed = keys.iter().any(|key| self.state.routes.contains_key(key));
         let pool = pool_of(&self.world.pools, prefix);
         let why = if self.announced.contains(&prefix) {
             "this node's own"

@@ -35,6 +35,9 @@ impl Core {
             gateways: &self.gateways,
         });
         for (key, route) in &self.adopted {
+            if self.world.own_blocks.contains(&key.prefix) {
+                continue;
+            }
             network
                 .routes
                 .entry(key.clone())

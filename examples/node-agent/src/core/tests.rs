@@ -51,6 +51,7 @@ fn restarted(adopted: BTreeMap<RouteKey, Route>, snapshot: Option<Snapshot>) -> 
         resync: watch::Sender::default(),
         secrets: watch::Sender::default(),
         events: Events::new("node1"),
+        statuses: watch::Sender::default(),
     };
     let core = Core::new(
         fixed,
@@ -117,10 +118,13 @@ impl Bench {
     }
 
     fn hops(&self, prefix: &str) -> Vec<Hop> {
-        let key = RouteKey::main(prefix.parse().unwrap());
-        self.state()
+        let prefix = prefix.parse().unwrap();
+        let state = self.state();
+        let block = state.routes.get(&crate::network::own_block(prefix));
+        state
             .routes
-            .get(&key)
+            .get(&RouteKey::main(prefix))
+            .or(block)
             .map(|route| route.hops.clone())
             .unwrap_or_default()
     }
@@ -275,4 +279,30 @@ fn felix_says_what_pods_may_do_to_their_host() {
         "fails closed"
     );
     assert!(bench.core.status().reasons[0].contains("Maybe"));
+}
+
+#[test]
+fn a_pod_sends_from_others_addresses_only_where_the_cluster_allows_it() {
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    bench.put(
+        "WorkloadEndpoint",
+        "node1-k8s-web-eth0",
+        json!({"orchestrator": "k8s", "node": "node1", "pod": "web", "endpoint": "eth0",
+            "containerID": "a", "interfaceName": "cali1", "ipNetworks": ["10.0.0.7/32"],
+            "allowSpoofedSourcePrefixes": ["192.0.2.0/24"]}),
+    );
+    bench.sync();
+    let allowed = |bench: &Bench| {
+        let state = bench.state();
+        let endpoint = state.workloads.values().next().unwrap();
+        endpoint.allowed_sources.len()
+    };
+    assert_eq!(allowed(&bench), 0);
+    for (setting, ranges) in [("Any", 1), ("Disabled", 0)] {
+        let spec = json!({"workloadSourceSpoofing": setting});
+        bench.put("FelixConfiguration", "default", spec);
+        bench.core.advance();
+        assert_eq!(allowed(&bench), ranges, "{setting}");
+    }
 }

@@ -85,10 +85,12 @@ fn from_node(hop: &str) -> Learned {
 }
 
 fn hops(network: &Network, prefix: &str) -> Vec<Hop> {
-    let key = RouteKey::main(prefix.parse().unwrap());
+    let prefix = prefix.parse().unwrap();
+    let block = network.routes.get(&own_block(prefix));
     network
         .routes
-        .get(&key)
+        .get(&RouteKey::main(prefix))
+        .or(block)
         .map(|route| route.hops.clone())
         .unwrap_or_default()
 }
@@ -111,6 +113,9 @@ fn own_pods_and_blocks_are_routed_in_every_mode() {
             [Hop::Link(LinkName::new("cali7").unwrap())]
         );
         assert_eq!(hops(&network, "10.0.0.0/26"), [Hop::Blackhole]);
+        // So that the route of a bridge with the block's addresses wins.
+        let metrics = network.routes.keys().map(|key| key.metric);
+        assert_eq!(metrics.max(), Some(1024));
     }
 }
 
