@@ -28,7 +28,7 @@ const LAB: [Need; 5] = [
     ("protoc", "protobuf-compiler"),
 ];
 
-const TESTS: [Need; 17] = [
+const TESTS: [Need; 20] = [
     ("bird", "bird2"),
     ("/usr/lib/frr/bgpd", "frr"),
     ("gobgpd", "gobgpd"),
@@ -46,6 +46,9 @@ const TESTS: [Need; 17] = [
     ("conmon", "conmon"),
     ("/bin/busybox", "busybox-static"),
     ("iptables", "iptables"),
+    ("pkg-config", "pkgconf"),
+    ("/usr/include/libmnl/libmnl.h", "libmnl-dev"),
+    ("/usr/include/libnftnl/rule.h", "libnftnl-dev"),
 ];
 
 const VM: [Need; 7] = [
