@@ -16,6 +16,7 @@ pub(crate) mod link;
 #[cfg(feature = "linux")]
 pub(crate) mod namespace;
 pub(crate) mod neighbour;
+pub(crate) mod netconf;
 pub(crate) mod route;
 #[cfg(feature = "linux")]
 pub(crate) mod rule;
@@ -23,7 +24,6 @@ mod socket;
 mod wire;
 
 pub(crate) use batch::Batch;
-#[cfg(feature = "linux")]
 pub(crate) use batch::message;
 #[cfg(feature = "linux")]
 pub(crate) use ethtool::Ethtool;

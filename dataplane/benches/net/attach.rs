@@ -23,17 +23,21 @@ pub(crate) fn bench(count: usize) {
     let mut bare: Vec<_> = (0..count).map(|at| Floor::new(&attachment(at))).collect();
     // In turns, so that all see the same machine.
     for (at, (wanted, floor)) in pods.iter().zip(&mut bare).enumerate() {
-        let started = Instant::now();
-        attach.attach(wanted).expect("an attachment");
-        times.push(started.elapsed());
-        let detachment = Detachment {
-            host_link: wanted.host_link.clone(),
-            alias: wanted.alias.clone(),
+        let mut ours = || {
+            let started = Instant::now();
+            attach.attach(wanted).expect("an attachment");
+            times.push(started.elapsed());
+            let detachment = Detachment {
+                host_link: wanted.host_link.clone(),
+                alias: wanted.alias.clone(),
+            };
+            let started = Instant::now();
+            attach.detach(&detachment).expect("a detachment");
+            removals.push(started.elapsed());
         };
-        let started = Instant::now();
-        attach.detach(&detachment).expect("a detachment");
-        removals.push(started.elapsed());
-
+        if at % 2 == 0 {
+            ours();
+        }
         floors.push(floor.attach());
         assert_eq!(
             attach.check(floor.attachment()),
@@ -41,6 +45,9 @@ pub(crate) fn bench(count: usize) {
             "the floor is not the same"
         );
         floor_removals.push(floor.detach());
+        if at % 2 == 1 {
+            ours();
+        }
         if at % 4 == 0 {
             peers.push(peer(at));
         }

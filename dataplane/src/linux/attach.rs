@@ -2,7 +2,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::netns::{EnterError, beside, is_own, within};
+use super::netns::{EnterError, is_own, within};
 use super::sysctl::{Sysctl, SysctlError};
 use crate::netlink::link::KernelLink;
 use crate::netlink::{Batch, Socket, link};
@@ -17,8 +17,8 @@ mod pair;
 
 /// The node's kernel, in the network namespace of the calling thread.
 ///
-/// The other end of each link is made straight in the container's namespace, which is entered on a thread of its own
-/// for the settings there and for a socket. A process that has no `CAP_NET_ADMIN` is told so by the first call.
+/// The other end of each link is made straight in the container's namespace, which the calling thread enters for the
+/// settings there and for a socket, and leaves before the call returns; where it could not come back, another thread does. A process that has no `CAP_NET_ADMIN` is told so by the first call.
 #[derive(Clone, Debug, Default)]
 pub struct LinuxAttach {
     sysctl: Option<PathBuf>,
@@ -114,14 +114,9 @@ impl Attach for LinuxAttach {
         refuse_own(namespace)?;
         let mut socket = open()?;
         let sysctl = Sysctl::new(self.sysctl.as_deref());
-        let inside = || container::enter(sysctl, attachment);
-        let (inside, pair) = beside(namespace, inside, || {
-            let pair = pair::ensure(&mut socket, attachment)?;
-            let configured = host::configure(&mut socket, sysctl, attachment, &pair);
-            Ok::<_, AttachError>((pair, configured))
-        });
-        let (pair, configured) = pair?;
-        let wired = configured.and(inside).and_then(|mut inside| {
+        let mut inside = within(namespace, || container::enter(sysctl, attachment))?;
+        let pair = pair::ensure(&mut socket, attachment)?;
+        let wired = host::configure(&mut socket, sysctl, attachment, &pair).and_then(|()| {
             let mac = container::configure(&mut inside, sysctl, attachment, &pair)?;
             host::await_active(&mut socket, &attachment.host_link)?;
             Ok(mac)

@@ -20,53 +20,71 @@ pub(crate) enum EnterError {
     NoThread(KernelError),
 }
 
-/// Does `work` in a network namespace, on a thread of its own that ends with it: setns(2) changes one thread, which
-/// must never be one that anybody else uses.
+/// Does `work` in a network namespace, and is back in the own one when it returns.
+///
+/// setns(2) changes one thread. It is the calling one where that surely can come back, since nobody else runs on it
+/// meanwhile, which saves what a thread costs: more than all the rest. Else it is a thread that ends with `work`.
 pub(crate) fn within<T: Send, E: From<EnterError> + Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, E> + Send,
 ) -> Result<T, E> {
-    beside(namespace, work, || ()).0
+    // Entering the namespace that one is in asks for the same rights as coming back to it.
+    match own().map(Return) {
+        Ok(home) if enter(home.0.as_fd()).is_ok() => {
+            enter(namespace)?;
+            let result = work();
+            drop(home);
+            result
+        }
+        _ => on_a_thread(namespace, work),
+    }
 }
 
-/// As [`within`], while the calling thread does something else.
-pub(crate) fn beside<T: Send, E: From<EnterError> + Send, R>(
+fn on_a_thread<T: Send, E: From<EnterError> + Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, E> + Send,
-    meanwhile: impl FnOnce() -> R,
-) -> (Result<T, E>, R) {
-    let entered = move || {
-        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
-            nix::Error::EINVAL => EnterError::NoNamespace,
-            errno => EnterError::Refused(KernelError::new(errno as i32, None)),
-        })?;
-        work()
-    };
+) -> Result<T, E> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("netns".to_owned())
-            .spawn_scoped(scope, entered)
-            .map_err(|error| EnterError::NoThread(error.into()));
-        let other = meanwhile();
-        let result = match thread {
-            Ok(thread) => thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(error) => Err(error.into()),
-        };
-        (result, other)
+            .spawn_scoped(scope, || {
+                enter(namespace)?;
+                work()
+            })
+            .map_err(|error| EnterError::NoThread(error.into()))?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
+fn enter(namespace: BorrowedFd<'_>) -> Result<(), EnterError> {
+    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+        nix::Error::EINVAL => EnterError::NoNamespace,
+        errno => EnterError::Refused(KernelError::new(errno as i32, None)),
+    })
+}
+
+/// The namespace that a thread came from, to which it returns when this is dropped, also by a panic.
+struct Return(File);
+
+impl Drop for Return {
+    fn drop(&mut self) {
+        // It was tried before: all that can be missing is memory, and a thread must not go on elsewhere.
+        while enter(self.0.as_fd()).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// The network namespace of the calling thread.
-#[cfg(feature = "linux")]
 pub(crate) fn own() -> Result<File, KernelError> {
     Ok(File::open(OWN)?)
 }
 
 /// Whether a descriptor is of the calling thread's own network namespace.
 pub(crate) fn is_own(namespace: BorrowedFd<'_>) -> Result<bool, KernelError> {
-    Ok(identity(File::open(OWN)?.as_fd())? == identity(namespace)?)
+    Ok(identity(own()?.as_fd())? == identity(namespace)?)
 }
 
 fn identity(file: BorrowedFd<'_>) -> Result<(u64, u64), KernelError> {

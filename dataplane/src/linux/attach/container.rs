@@ -13,7 +13,7 @@ use crate::linux::sysctl::Sysctl;
 use crate::netlink::link::{KernelLink, Settings};
 use crate::netlink::neighbour::KernelNeighbour;
 use crate::netlink::route::{Hops, KernelHop, KernelRoute};
-use crate::netlink::{Batch, Socket, address, link, neighbour, route};
+use crate::netlink::{Batch, Socket, address, link, neighbour, netconf, route};
 use crate::state::{Address, MacAddr, RouteKey};
 use crate::{AttachError, Attachment, Difference, KernelError, Prefix, names};
 
@@ -28,10 +28,22 @@ pub(super) fn end_of(attachment: &Attachment) -> Result<Option<KernelLink>, Atta
 /// What can be done in the container's namespace before its end is there: a socket, which then works from anywhere, and
 /// the settings that are of no link.
 pub(super) fn enter(sysctl: Sysctl<'_>, attachment: &Attachment) -> Result<Socket, AttachError> {
-    for (name, value) in wanted_settings(attachment) {
-        sysctl.set(&name, value)?;
+    let mut socket = open()?;
+    for v4 in [true, false] {
+        // Asking is much cheaper than looking into a file.
+        let told = !v4 && !attachment.has_family(false)
+            || netconf::forwards(&mut socket, v4).is_ok_and(|is| is == Some(attachment.ip_forward));
+        if !told {
+            let (name, value) = wanted_forwarding(attachment, v4);
+            sysctl.set(name, value)?;
+        }
     }
-    open()
+    if attachment.has_family(false) {
+        for (name, value) in WANTED_V6 {
+            sysctl.set(name, value)?;
+        }
+    }
+    Ok(socket)
 }
 
 /// Brings the container's side to what is asked for; its hardware address.
@@ -161,17 +173,28 @@ fn routes(attachment: &Attachment, end: u32, v4: bool) -> (IpAddr, [(RouteKey, K
     (address, [on_link, (key(everything), by(Some(address)))])
 }
 
+/// Whether the container forwards packets of a family.
+const fn wanted_forwarding(attachment: &Attachment, v4: bool) -> (&'static str, &'static str) {
+    let name = if v4 {
+        "ipv4/ip_forward"
+    } else {
+        "ipv6/conf/all/forwarding"
+    };
+    (name, if attachment.ip_forward { "1" } else { "0" })
+}
+
+/// Runtimes turn IPv6 off in namespaces that they do not know to be for it.
+const WANTED_V6: [(&str, &str); 2] = [
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/lo/disable_ipv6", "0"),
+];
+
 /// The settings of the container's namespace that are of no link.
-fn wanted_settings(attachment: &Attachment) -> Vec<(String, &'static str)> {
-    let forward = if attachment.ip_forward { "1" } else { "0" };
-    let mut wanted = vec![("ipv4/ip_forward".to_owned(), forward)];
+fn wanted_settings(attachment: &Attachment) -> Vec<(&'static str, &'static str)> {
+    let mut wanted = vec![wanted_forwarding(attachment, true)];
     if attachment.has_family(false) {
-        wanted.extend([
-            // Runtimes turn IPv6 off in namespaces that they do not know to be for it.
-            ("ipv6/conf/all/disable_ipv6".to_owned(), "0"),
-            ("ipv6/conf/lo/disable_ipv6".to_owned(), "0"),
-            ("ipv6/conf/all/forwarding".to_owned(), forward),
-        ]);
+        wanted.push(wanted_forwarding(attachment, false));
+        wanted.extend(WANTED_V6);
     }
     wanted
 }
@@ -225,6 +248,7 @@ pub(super) fn compare(
         expect(format!("hardware address of {name}"), mac.to_string(), is);
     }
     let settings = wanted_settings(attachment).into_iter();
+    let settings = settings.map(|(name, value)| (name.to_owned(), value));
     for (setting, value) in settings.chain(wanted_link_settings(attachment)) {
         expect(
             setting.clone(),
