@@ -62,9 +62,8 @@ fn exchange(to: SocketAddr, limit: Duration) -> Result<Duration, String> {
     let mut byte = [0];
     while byte != *b"\n" {
         let length = stream.read(&mut byte);
-        match length.map_err(|error| format!("connected, then: {error}"))? {
-            0 => return Err("connected, then closed by somebody else's server".into()),
-            _ => {}
+        if length.map_err(|error| format!("connected, then: {error}"))? == 0 {
+            return Err("connected, then closed by somebody else's server".into());
         }
     }
     bulk(&mut stream).map_err(|error| {
