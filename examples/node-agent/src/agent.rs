@@ -347,6 +347,7 @@ impl Wires {
             resync: watch::Sender::new(RESYNC),
             secrets: watch::Sender::default(),
             events: Events::new(node),
+            statuses: watch::Sender::default(),
         };
         Self {
             ports,

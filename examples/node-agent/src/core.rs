@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::config::BgpConfig;
 use crate::control::Question;
 use crate::drain::Drain;
+use crate::endpoint_status::Statuses;
 use crate::events::Events;
 use crate::facts::Facts;
 use crate::health::Listening;
@@ -37,6 +38,7 @@ mod origin;
 mod policy;
 mod restore;
 mod run;
+mod status;
 mod wait;
 
 use figures::Counts;
@@ -103,6 +105,8 @@ pub(crate) struct Ports {
     pub(crate) secrets: watch::Sender<BTreeSet<SecretRef>>,
     /// What happens, for people.
     pub(crate) events: Events,
+    /// The endpoint-status files that there should be.
+    pub(crate) statuses: watch::Sender<Option<Arc<Statuses>>>,
 }
 
 /// The core's data; its methods decide, `run` waits.

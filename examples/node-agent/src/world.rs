@@ -96,6 +96,8 @@ pub struct LocalPod {
     pub link: LinkName,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Name and content of its endpoint-status file.
+    pub status_file: (String, String),
 }
 
 /// What the agent knows.

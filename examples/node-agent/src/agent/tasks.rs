@@ -1,7 +1,7 @@
 //! Everything that runs beside the core.
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocicat_dataplane::linux::{self, LinuxAttach, LinuxDataplane};
@@ -22,6 +22,24 @@ use crate::drive::Driving;
 use crate::health::{serve_health, serve_metrics};
 use crate::metrics::Metrics;
 use crate::{install, kubernetes, secrets};
+
+/// Says at start what this kernel cannot do, and what that costs: before a policy or a pool that needs it fails.
+async fn name_missing_features(sysctl: Option<PathBuf>) {
+    let probed = tokio::task::spawn_blocking(move || linux::probe_with(sysctl.as_deref())).await;
+    for feature in probed.unwrap_or_default() {
+        match &feature.available {
+            Ok(()) => {}
+            // Nothing else was tried, then.
+            Err(why) if why == "not tried" => {}
+            Err(why) => tracing::warn!(
+                feature = feature.name,
+                why,
+                costs = feature.costs,
+                "the kernel has not all that may be needed"
+            ),
+        }
+    }
+}
 
 /// What tasks share.
 #[derive(Clone, Copy)]
@@ -68,6 +86,9 @@ impl Agent {
         Beside { wires, .. }: Beside<'_>,
         collected: Arc<Collected>,
     ) -> Result<(), AgentError> {
+        if self.dataplane.is_none() {
+            tasks.spawn(name_missing_features(self.config.paths.sysctl.clone()));
+        }
         let (count, counting) = mpsc::channel(4);
         let driving = Driving {
             counting,
@@ -139,6 +160,15 @@ impl Agent {
             store.clone(),
             name(),
             facts.clone(),
+        ));
+        tasks.spawn(crate::node_status::answer(
+            store.clone(),
+            name(),
+            wires.questions.clone(),
+            facts.clone(),
+        ));
+        tasks.spawn(crate::endpoint_status::keep(
+            wires.ports.statuses.subscribe(),
         ));
         let socket = self.config.paths.run.join("cni.sock");
         tasks.spawn(install::network(self.config.install.clone(), socket, facts));

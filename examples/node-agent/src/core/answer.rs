@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ocicat_dataplane::hop::When;
-use ocicat_dataplane::state::RouteKey;
+use ocicat_dataplane::state::{Hop, RouteKey};
 use ocicat_dataplane::{Prefix, mtu};
 use ocicat_datastore::model::Kind;
 
@@ -23,6 +23,7 @@ impl Core {
     }
 
     pub(super) fn tell_facts(&self) {
+        self.tell_statuses();
         let facts = Facts {
             ready: self.is_ready(),
             reasons: self.reasons(),
@@ -71,10 +72,23 @@ impl Core {
             let prefix = route["prefix"].as_str().and_then(|text| text.parse().ok());
             let Some(prefix) = prefix else { continue };
             let (installed, why) = self.explain(prefix);
+            route["interface"] = self.interface_of(prefix).into();
             route["installed"] = installed.into();
             route["why"] = why.into();
         }
         routes
+    }
+
+    /// The link that the kernel sends packets for a prefix to, where that is said.
+    fn interface_of(&self, prefix: Prefix) -> Option<String> {
+        let route = self.state.routes.get(&RouteKey::main(prefix))?;
+        let uplink = self.fixed.uplink.as_ref().map(|uplink| &uplink.name);
+        let link = match route.hops.first()? {
+            Hop::Link(link) => Some(link),
+            Hop::Via { link, .. } => link.as_ref().or(uplink),
+            _ => None,
+        };
+        link.map(ToString::to_string)
     }
 
     fn explain(&self, prefix: Prefix) -> (bool, &'static str) {

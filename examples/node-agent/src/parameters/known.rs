@@ -35,6 +35,7 @@ pub(super) fn find(name: &str) -> Option<&'static Known> {
 /// Felix's parameters that are met in clusters, and the agent's own.
 pub const KNOWN: &[Known] = &[
     used("defaultEndpointToHostAction", "Drop"),
+    used("endpointStatusPathPrefix", ""),
     used(
         "failsafeInboundHostPorts",
         "tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:6443,tcp:6666,tcp:6667",
@@ -68,7 +69,6 @@ pub const KNOWN: &[Known] = &[
     unused("disableConntrackInvalidCheck", "false"),
     unused("endpointReportingEnabled", "false"),
     unused("endpointReportingDelay", "1s"),
-    unused("endpointStatusPathPrefix", ""),
     unused("etcdAddr", ""),
     unused("externalNodesList", ""),
     unused("featureDetectOverride", ""),

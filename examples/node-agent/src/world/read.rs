@@ -179,6 +179,10 @@ pub(super) fn pod(object: &Object, endpoint: &WorkloadEndpoint) -> Result<LocalP
         addresses: addresses?,
         link,
         labels: endpoint.metadata.labels.clone(),
+        status_file: crate::endpoint_status::file(
+            object.namespace.as_deref().unwrap_or_default(),
+            endpoint,
+        ),
     })
 }
 
