@@ -19,6 +19,8 @@ mod objects;
 mod pair;
 #[path = "net/probe.rs"]
 mod probe;
+#[path = "net/race.rs"]
+mod race;
 #[path = "net/routes.rs"]
 mod routes;
 #[path = "net/sandbox.rs"]

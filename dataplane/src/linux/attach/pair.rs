@@ -1,6 +1,7 @@
 //! The pair of links: found, or made.
 
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
@@ -8,6 +9,7 @@ use super::{container, lookup, remove, run};
 use crate::linux::netns::within;
 use crate::netlink::link::{KernelLink, VethEnd};
 use crate::netlink::{Batch, Socket, link};
+use crate::state::LinkName;
 use crate::{AttachError, Attachment, KernelError, Refusal, names};
 
 /// The two ends of an attachment.
@@ -22,21 +24,43 @@ pub(super) struct Pair {
     pub(super) is_new: bool,
 }
 
+/// How often a name that nobody seems to have and that is taken all the same is tried again, and how far apart: a pair that
+/// somebody else removes is gone for those who look before its names are free.
+const TRIES: usize = 10;
+const STEP: Duration = Duration::from_millis(5);
+
 /// Makes the pair, unless it is there and ours.
 ///
 /// It is made first, and looked for only when its names are taken: nearly always they are not.
 pub(super) fn ensure(socket: &mut Socket, attachment: &Attachment) -> Result<Pair, AttachError> {
-    match make(socket, attachment)? {
-        Some(pair) => Ok(pair),
-        None => {
-            if let Some(pair) = adopt(socket, attachment)? {
-                return Ok(pair);
-            }
-            make(socket, attachment)?.ok_or_else(|| AttachError::Exists {
-                link: attachment.container_link.clone(),
-            })
+    let link = &attachment.container_link;
+    retried(link, |look| {
+        if look {
+            adopt(socket, attachment)
+        } else {
+            make(socket, attachment)
+        }
+    })
+}
+
+/// Makes (`false`), and when that finds a name taken looks (`true`), in turns.
+fn retried<T>(
+    link: &LinkName,
+    mut step: impl FnMut(bool) -> Result<Option<T>, AttachError>,
+) -> Result<T, AttachError> {
+    for _ in 0..TRIES {
+        if let Some(made) = step(false)? {
+            return Ok(made);
+        }
+        match step(true) {
+            Ok(Some(found)) => return Ok(found),
+            // What was in the way is removed.
+            Ok(None) => {}
+            Err(AttachError::Exists { .. }) => std::thread::sleep(STEP),
+            Err(error) => return Err(error),
         }
     }
+    Err(AttachError::Exists { link: link.clone() })
 }
 
 /// Makes the pair; `None` when one of its names is taken.
@@ -123,4 +147,49 @@ fn adopt(socket: &mut Socket, attachment: &Attachment) -> Result<Option<Pair>, A
     }
     remove(socket, &found)?;
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel says to making and looking in turns, and what comes of it.
+    fn outcome(answers: &[Result<Option<u8>, AttachError>]) -> (Result<u8, AttachError>, usize) {
+        let mut asked = 0;
+        let result = retried(&LinkName::known("eth0".into()), |look| {
+            assert_eq!(look, asked % 2 == 1);
+            let answer = &answers[asked.min(answers.len() - 2 + asked % 2)];
+            asked += 1;
+            answer.clone()
+        });
+        (result, asked)
+    }
+
+    #[test]
+    fn a_name_that_is_just_becoming_free_is_tried_again_and_not_for_ever() {
+        let exists = || {
+            let link = LinkName::known("eth0".into());
+            Err(AttachError::Exists { link })
+        };
+        let taken = || Ok(None);
+        assert_eq!(outcome(&[Ok(Some(1)), taken()]), (Ok(1), 1));
+        // Somebody's pair that is ours to take over.
+        assert_eq!(outcome(&[taken(), Ok(Some(2))]), (Ok(2), 2));
+        // An old pair, removed by us.
+        assert_eq!(
+            outcome(&[taken(), taken(), Ok(Some(3)), taken()]),
+            (Ok(3), 3)
+        );
+        // Taken, and yet not to be found, twice.
+        let going = [taken(), exists(), taken(), exists(), Ok(Some(4)), taken()];
+        assert_eq!(outcome(&going), (Ok(4), 5));
+        // The container's own.
+        assert_eq!(outcome(&[taken(), exists()]), (exists(), 2 * TRIES));
+        let foreign = || {
+            let link = LinkName::known("cali1".into());
+            let found = "bridge".into();
+            Err(AttachError::Foreign { link, found })
+        };
+        assert_eq!(outcome(&[taken(), foreign()]), (foreign(), 2));
+    }
 }
