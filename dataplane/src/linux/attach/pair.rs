@@ -169,7 +169,7 @@ mod tests {
     fn a_name_that_is_just_becoming_free_is_tried_again_and_not_for_ever() {
         let exists = || {
             let link = LinkName::known("eth0".into());
-            Err(AttachError::Exists { link })
+            AttachError::Exists { link }
         };
         let taken = || Ok(None);
         assert_eq!(outcome(&[Ok(Some(1)), taken()]), (Ok(1), 1));
@@ -181,15 +181,25 @@ mod tests {
             (Ok(3), 3)
         );
         // Taken, and yet not to be found, twice.
-        let going = [taken(), exists(), taken(), exists(), Ok(Some(4)), taken()];
+        let going = [
+            taken(),
+            Err(exists()),
+            taken(),
+            Err(exists()),
+            Ok(Some(4)),
+            taken(),
+        ];
         assert_eq!(outcome(&going), (Ok(4), 5));
         // The container's own.
-        assert_eq!(outcome(&[taken(), exists()]), (exists(), 2 * TRIES));
+        assert_eq!(
+            outcome(&[taken(), Err(exists())]),
+            (Err(exists()), 2 * TRIES)
+        );
         let foreign = || {
             let link = LinkName::known("cali1".into());
             let found = "bridge".into();
-            Err(AttachError::Foreign { link, found })
+            AttachError::Foreign { link, found }
         };
-        assert_eq!(outcome(&[taken(), foreign()]), (foreign(), 2));
+        assert_eq!(outcome(&[taken(), Err(foreign())]), (Err(foreign()), 2));
     }
 }
