@@ -7,7 +7,7 @@
 //!
 //! | chain | hook, priority | what it does |
 //! |---|---|---|
-//! | `raw-prerouting` | prerouting, -300 | drops packets to 127.0.0.0/8 from outside and, in `antispoof`, packets of pods whose source is not theirs; takes VXLAN's outer packets out of connection tracking |
+//! | `raw-prerouting` | prerouting, -300 | drops packets to 127.0.0.0/8 from outside and, in `antispoof`, packets of pods whose source is not theirs and neighbour messages that claim another's address; takes VXLAN's outer packets out of connection tracking |
 //! | `raw-output` | output, -300 | the same for VXLAN's own packets; there when there are such tunnels |
 //! | `forward` | forward, -10 | `iifname "cali*" jump from-pods`, `oifname "cali*" jump to-pods`; host endpoints' forwarded traffic |
 //! | `input` | input, -10 | outer packets of tunnels: from known nodes alone; `pods-to-host`; host endpoints |

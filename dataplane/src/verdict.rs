@@ -23,7 +23,8 @@ pub struct Packet {
     pub protocol: Protocol,
     /// Source and destination port of protocols that have them.
     pub ports: Option<(u16, u16)>,
-    /// Type and code of ICMP and ICMPv6 messages.
+    /// Type and code of ICMP and ICMPv6 messages. What a neighbour advertisement claims is not here: it is taken to be
+    /// an address of the sender's.
     pub icmp: Option<(u8, u8)>,
     /// What connection tracking says.
     pub connection: Connection,

@@ -15,6 +15,8 @@ mod wire;
 mod hosts;
 #[path = "policy_packets/kinds.rs"]
 mod kinds;
+#[path = "policy_packets/log.rs"]
+mod log;
 #[path = "policy_packets/random.rs"]
 mod random;
 #[path = "policy_packets/scenarios.rs"]

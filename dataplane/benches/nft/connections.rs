@@ -20,11 +20,14 @@ use crate::{load, median, microseconds};
 const TURN: usize = 100;
 const TURNS: usize = 40;
 
+/// What is measured, and the state of the node.
+type Kind = (&'static str, fn() -> Option<State>);
+
 /// What any firewall with state costs: one rule that lets open connections through.
 const TRACKED: &str = "connection tracking alone";
 
 pub(crate) fn bench() {
-    let kinds: [(&str, fn() -> Option<State>); 7] = [
+    let kinds: [Kind; 7] = [
         ("no table", || None),
         (TRACKED, || None),
         ("2 endpoints, no policy", || Some(open())),

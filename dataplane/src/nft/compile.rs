@@ -1,5 +1,6 @@
 //! A [`State`](crate::State) as chains and sets, piece by piece: what did not change is not compiled again.
 
+mod antispoof;
 mod base;
 mod desired;
 mod endpoint;

@@ -283,7 +283,11 @@ const fn width(field: Field) -> usize {
         Field::Version | Field::Protocol | Field::IcmpType => 1,
         Field::SourcePort | Field::DestinationPort | Field::Icmp => 2,
         Field::Source(IpVersion::V4) | Field::Destination(IpVersion::V4) | Field::ArpSender => 4,
-        Field::InLink | Field::OutLink | Field::Source(_) | Field::Destination(_) => 16,
+        Field::InLink
+        | Field::OutLink
+        | Field::Source(_)
+        | Field::Destination(_)
+        | Field::NeighbourTarget => 16,
     }
 }
 
@@ -302,6 +306,7 @@ fn load(b: &mut Buffer, field: Field, register: u32) {
         Field::Icmp => payload(b, register, TRANSPORT_HEADER, 0, 2),
         Field::IcmpType => payload(b, register, TRANSPORT_HEADER, 0, 1),
         Field::ArpSender => payload(b, register, NETWORK_HEADER, 14, 4),
+        Field::NeighbourTarget => payload(b, register, TRANSPORT_HEADER, 8, 16),
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A packet has to pass every base chain of a hook. An `accept` of ours ends our chain only; another table's chain
 //! with policy `drop`, or with a drop of everything as its last rule, drops the packet all the same, unless a rule of
-//! it accepts packets with our mark.
+//! it accepts packets with our mark. The same is true of the tables of legacy iptables, which hang in the same hooks.
+
+mod legacy;
 
 use super::compile::ACCEPTED;
 use super::ruleset::TABLE;
@@ -26,6 +28,8 @@ pub struct Obstacle {
     pub table: String,
     /// The base chain, such as `FORWARD`.
     pub chain: String,
+    /// Whether it is a chain of legacy iptables, which nft does not show and `iptables-legacy` does.
+    pub legacy: bool,
     /// The command that lets packets with our mark through; its rule has `ocicat` in the comment, by which it is
     /// known again.
     pub remedy: String,
@@ -74,6 +78,7 @@ pub(super) fn find(socket: &mut Socket) -> Result<Vec<Obstacle>, DumpError> {
             found.push(candidate.obstacle);
         }
     }
+    found.extend(legacy::find().map_err(DumpError::Kernel)?);
     Ok(found)
 }
 
@@ -98,6 +103,7 @@ fn candidate(number: u8, chain: Attributes<'_>) -> Option<Candidate> {
             family,
             table: table.to_owned(),
             chain: name.to_owned(),
+            legacy: false,
             remedy: remedy(family, table, name, priority),
         },
     })

@@ -23,6 +23,8 @@ pub(crate) enum Field {
     IcmpType,
     /// The IPv4 address that an ARP packet says is its sender's (RFC 826), over Ethernet.
     ArpSender,
+    /// The address that a neighbour solicitation or advertisement is about (RFC 4861, sections 4.3 and 4.4).
+    NeighbourTarget,
 }
 
 /// What a field is compared with.

@@ -194,8 +194,8 @@ impl Table {
     }
 
     /// The base chains of other tables that would drop forwarded packets which policy has let through, each with
-    /// the command that helps; empty when there are none. Chains of legacy iptables are not seen: nf_tables does
-    /// not know them.
+    /// the command that helps; empty when there are none. Of legacy iptables the table `filter` of the calling
+    /// thread's network namespace is looked at, which may be another than this table's.
     ///
     /// # Errors
     /// When the kernel's chains could not be read.

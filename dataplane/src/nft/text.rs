@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::compile::Desired;
+use super::encode;
 use super::ruleset::{Chain, Element, Family, Hook, Part, Place, Shape, TABLE};
 use super::statement::{Field, Rule, Statement, Value, Verdict, state};
 use crate::state::{IpVersion, PortRange, Set, SetId};
@@ -191,6 +192,7 @@ impl fmt::Display for Field {
             Self::Icmp => "@th,0,16",
             Self::IcmpType => "@th,0,8",
             Self::ArpSender => "arp saddr ip",
+            Self::NeighbourTarget => "@th,64,128",
         })
     }
 }
@@ -247,6 +249,21 @@ impl fmt::Display for Rule {
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Is {
+                field: field @ Field::NeighbourTarget,
+                not,
+                value: Value::Net(net),
+            } => {
+                // nft takes it for a number.
+                let number = encode::address_bytes(net.address());
+                let mask = encode::mask_bytes(net.length(), number.len());
+                write!(f, "{field} ")?;
+                if !net.is_host() {
+                    write!(f, "& 0x{} ", hex(&mask))?;
+                }
+                let equal = if *not { "!=" } else { "==" };
+                write!(f, "{equal} 0x{}", hex(&number))
+            }
             Self::Is { field, not, value } => {
                 write!(f, "{field} {}{value}", if *not { "!= " } else { "" })
             }
@@ -283,6 +300,10 @@ impl fmt::Display for Statement {
             _ => write_effect(f, self),
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write_effect(f: &mut fmt::Formatter<'_>, statement: &Statement) -> fmt::Result {

@@ -1,8 +1,11 @@
 //! Other firewalls that would drop what policy has let through.
 
 use ocicat_dataplane::nft::Table;
+use ocicat_dataplane::state::Protocol;
+use ocicat_dataplane::verdict::{Connection, Packet};
 
 use crate::lab::*;
+use crate::wire::*;
 
 #[test]
 fn found_and_named_with_what_helps() {
@@ -40,6 +43,79 @@ fn found_and_named_with_what_helps() {
             run_shell(&one.remedy);
         }
         assert_eq!(table.obstacles().unwrap(), []);
+    });
+}
+
+/// What the kernel does with a packet between two pods.
+fn reaches(friend: &End, web: &End, number: u16) -> bool {
+    let packet = Packet {
+        in_link: Some(link("cali2")),
+        out_link: Some(link("cali1")),
+        source: friend.address(true),
+        destination: web.address(true),
+        protocol: Protocol::UDP,
+        ports: Some((40_000 + number, 80)),
+        icmp: None,
+        connection: Connection::New,
+    };
+    friend.send(&packet, number);
+    web.received() == [number]
+}
+
+#[test]
+fn legacy_iptables_is_found_and_helped() {
+    node(|| {
+        forwarding();
+        let web = End::new("cali1", "10.65.0.2", "fd00::2");
+        let friend = End::new("cali2", "10.65.0.3", "fd00::3");
+        let mut table = Table::open().unwrap();
+        table.apply(&small()).unwrap();
+        careless();
+        assert!(reaches(&friend, &web, 1));
+        // To look makes no table.
+        assert_eq!(table.obstacles().unwrap(), []);
+        for version in ["ip", "ip6"] {
+            let names = format!("/proc/thread-self/net/{version}_tables_names");
+            let names = std::fs::read_to_string(&names).unwrap_or_else(|error| {
+                panic!("{names}: {error}: this kernel has no legacy iptables to test with")
+            });
+            assert_eq!(names, "");
+        }
+        run("iptables-legacy -A FORWARD -i evil0 -j DROP");
+        run("iptables-legacy -P INPUT DROP");
+        run("ip6tables-legacy -A FORWARD -p tcp -j REJECT");
+        assert_eq!(table.obstacles().unwrap(), []);
+        run("iptables-legacy -P FORWARD DROP");
+        assert!(!reaches(&friend, &web, 2), "the legacy policy drops it");
+        // What is behind a rule that stops everything is not reached, whatever the policy.
+        run("ip6tables-legacy -A FORWARD -j REJECT");
+        let found = table.obstacles().unwrap();
+        let names: Vec<_> = found
+            .iter()
+            .map(|one| {
+                (
+                    one.family,
+                    one.table.as_str(),
+                    one.chain.as_str(),
+                    one.legacy,
+                )
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("ip", "filter", "FORWARD", true),
+                ("ip6", "filter", "FORWARD", true)
+            ]
+        );
+        for one in &found {
+            run_shell(&one.remedy);
+        }
+        assert_eq!(table.obstacles().unwrap(), []);
+        assert!(reaches(&friend, &web, 3), "the remedy helps");
+        run("ip6tables-legacy -F FORWARD");
+        run("ip6tables-legacy -P FORWARD DROP");
+        assert_eq!(table.obstacles().unwrap().len(), 1);
     });
 }
 

@@ -73,8 +73,8 @@ fn cases() -> Vec<(Packet, &'static str)> {
         (packet(("cali1", "fd00::99"), to6, Protocol::UDP), spoofed),
         // Only neighbour discovery has a link-local source.
         (packet(("cali1", "fe80::99"), to6, Protocol::UDP), spoofed),
-        // A neighbour advertisement under somebody else's address.
-        (message(("cali1", "fd00::3"), node6, 136), spoofed),
+        // A neighbour solicitation under somebody else's address.
+        (message(("cali1", "fd00::3"), node6, 135), spoofed),
         (message(p6, node6, 134), "router advertisement of a pod"),
         (message(p6, to6, 137), "redirect of a pod"),
         (
@@ -149,6 +149,64 @@ fn every_reason_is_counted() {
         }
         arp(&pod, &mut table);
     });
+}
+
+/// Neighbour messages: the source, the type, the address that they are about, and whether that is the pod's to say.
+const NEIGHBOURS: [(&str, u8, &str, bool); 10] = [
+    ("fd00::2", 136, "fd00::2", true),
+    ("fd00::2", 136, "fd00::3", false),
+    ("fe80::99", 136, "fd00::3", false),
+    ("fe80::99", 136, "fe80::99", true),
+    ("fd00::2", 136, "fd09::7", true),
+    ("fd00::2", 136, "fd0a::7", false),
+    // Who has no address yet asks whether it may have this one; who has asks for whom it likes.
+    ("::", 135, "fd00::3", false),
+    ("::", 135, "fd00::2", true),
+    ("fd00::2", 135, "fd00::3", true),
+    ("fe80::99", 135, "fe80::1", true),
+];
+
+#[test]
+fn neighbour_messages_are_about_the_pods_own_addresses() {
+    let reason = "the neighbour message is about an address of another";
+    node(move || {
+        forwarding();
+        let pod = End::new("cali1", "10.65.0.2", "fd00::2");
+        // Without an IPv6 address it has nothing to say.
+        let bare = End::new("cali3", "10.65.0.4", "fd00::4");
+        run("ip addr add fd00:9::1/128 dev lo nodad");
+        let mut state = state();
+        let own = state.workloads.get_mut(&link("cali1")).unwrap();
+        Arc::make_mut(own).allowed_sources = vec![net("fd09::/64")];
+        let only4 = workload(&["10.65.0.4"], Vec::new(), Vec::new());
+        state.workloads.insert(link("cali3"), only4.into());
+        let mut table = Table::open().unwrap();
+        table.apply(&state).unwrap();
+        careless();
+        let mut expected = 0;
+        let bare_claims = (&bare, "cali3", ("fe80::77", 136, "fd00::4", false));
+        let claims = NEIGHBOURS.iter().map(|claim| (&pod, "cali1", *claim));
+        let claims = claims.chain([bare_claims]);
+        for (number, (end, name, (source, kind, target, own))) in (1_u16..).zip(claims) {
+            let packet = message((name, source), (None, "fd00:9::1"), kind);
+            let target: std::net::Ipv6Addr = target.parse().unwrap();
+            let mut payload = vec![kind, 0, 0, 0, 0x20, 0, 0, 0];
+            payload.extend(target.octets());
+            let before: u64 = all_denied(&mut table);
+            end.send_bytes(packet.destination, &with_payload(&packet, number, &payload));
+            end.received();
+            expected += u64::from(!own);
+            let case = format!("{kind} from {source} about {target}");
+            assert_eq!(counted(&mut table, reason), expected, "{case}");
+            let after = all_denied(&mut table);
+            assert_eq!(after - before, u64::from(!own), "{case}");
+        }
+    });
+}
+
+fn all_denied(table: &mut Table) -> u64 {
+    let denied = table.counters().unwrap().denied;
+    denied.values().map(|count| count.packets).sum()
 }
 
 fn counted(table: &mut Table, reason: &str) -> u64 {

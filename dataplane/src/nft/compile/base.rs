@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::antispoof::{
+    ANTISPOOF, ARP_ADDRESSES, ARP_SOURCES, ND_TARGET, ND_TARGETS, POD_ADDRESSES_4, POD_ADDRESSES_6,
+    POD_SOURCES, antispoof, arp, nd_target,
+};
 use super::endpoint::{counted, failsafe};
 use super::hosts::{always_open, failsafe_rules, links, output_rules};
 use super::nat::postrouting;
@@ -20,21 +24,10 @@ use crate::state::{
 pub(super) const FROM_POD: &str = "from-pod";
 /// From the link that a packet goes out by to the chain of its pod's ingress policy.
 pub(super) const TO_POD: &str = "to-pod";
-/// Which links may send from which addresses.
-pub(super) const POD_ADDRESSES_4: &str = "pod-addresses4";
-/// The same for IPv6.
-pub(super) const POD_ADDRESSES_6: &str = "pod-addresses6";
-/// From links to chains with the further ranges that they may send from.
-pub(super) const POD_SOURCES: &str = "pod-sources";
-/// Which links may say in ARP that they have which addresses.
-pub(super) const ARP_ADDRESSES: &str = "arp-addresses";
-/// From links to chains with the further ranges that they may say so of.
-pub(super) const ARP_SOURCES: &str = "arp-sources";
 const CLOSED_TO_PODS: &str = "closed-to-pods";
 const FROM_PODS: &str = "from-pods";
 const TO_PODS: &str = "to-pods";
 const PODS_TO_HOST: &str = "pods-to-host";
-const ANTISPOOF: &str = "antispoof";
 
 /// Before filter (0), where other firewalls look at our mark; behind kube-proxy (-110), whose refusals come first.
 const FILTER: i32 = -10;
@@ -58,6 +51,7 @@ pub(super) fn compile(base: &Base<'_>, needs: &mut Needs<'_>) {
         prerouting(base),
     );
     chain(needs.output, ANTISPOOF, None, antispoof());
+    chain(needs.output, ND_TARGET, None, nd_target());
     chain(needs.output, "arp-input", hook(Place::Input, 0), arp(base));
     let rules = untracked(base, Field::OutLink);
     if !rules.is_empty() {
@@ -120,7 +114,7 @@ pub(super) fn chain(output: &mut Output, name: &str, hook: Option<Hook>, rules: 
 }
 
 fn collections(base: &Base<'_>, output: &mut Output) {
-    for map in [FROM_POD, TO_POD, POD_SOURCES, ARP_SOURCES] {
+    for map in [FROM_POD, TO_POD, POD_SOURCES, ARP_SOURCES, ND_TARGETS] {
         output.collections.push((map.into(), Shape::dispatch()));
     }
     let versions = [
@@ -160,7 +154,7 @@ pub(super) fn pods(base: &Base<'_>, field: Field, not: bool) -> Statement {
     Statement::Is { field, not, value }
 }
 
-fn jump(chain: &str) -> Statement {
+pub(super) fn jump(chain: &str) -> Statement {
     Statement::jump(&chain.into())
 }
 
@@ -203,78 +197,6 @@ fn untracked(base: &Base<'_>, field: Field) -> Vec<Rule> {
         Rule::new(all, "tunnel packets are not tracked")
     };
     udp.map(rule).collect()
-}
-
-/// Drops ARP of pods that name a sender's address which is not theirs; a probe (RFC 5227) names none.
-fn arp(base: &Base<'_>) -> Vec<Rule> {
-    let accept = || Statement::Verdict(Verdict::Accept);
-    let mut rules = vec![Rule::new(
-        vec![pods(base, Field::InLink, true), accept()],
-        "",
-    )];
-    let fields = vec![Field::InLink, Field::ArpSender];
-    let own = Statement::lookup(fields, &ARP_ADDRESSES.into());
-    rules.push(Rule::new(vec![own, accept()], ""));
-    if let Ok(nobody) = "0.0.0.0/32".parse() {
-        let probe = Statement::is(Field::ArpSender, Value::Net(nobody));
-        rules.push(Rule::new(vec![probe, accept()], ""));
-    }
-    let further = Statement::Map {
-        field: Field::InLink,
-        map: ARP_SOURCES.into(),
-    };
-    rules.push(Rule::new(vec![further], ""));
-    rules.push(counted(Verdict::Drop, "the ARP sender is not the pod"));
-    rules
-}
-
-/// Lets packets through whose source belongs to the pod.
-fn antispoof() -> Vec<Rule> {
-    let known = |version, set: &str| {
-        let fields = vec![Field::InLink, Field::Source(version)];
-        let lookup = Statement::lookup(fields, &set.into());
-        let leave = Statement::Verdict(Verdict::Accept);
-        Rule::new(vec![Statement::version(version), lookup, leave], "")
-    };
-    let icmp = |then: Vec<Statement>, remark| {
-        let mut all = vec![
-            Statement::version(IpVersion::V6),
-            Statement::protocol(Protocol::ICMPV6),
-        ];
-        all.extend(then);
-        Rule::new(all, remark)
-    };
-    let kind = |kind| Statement::is(Field::IcmpType, Value::IcmpType(kind));
-    let drop = || [Statement::Counter, Statement::Verdict(Verdict::Drop)];
-    let mut rules = vec![known(IpVersion::V4, POD_ADDRESSES_4)];
-    for (number, remark) in [
-        (134, "router advertisement of a pod"),
-        (137, "redirect of a pod"),
-    ] {
-        let mut all = vec![kind(number)];
-        all.extend(drop());
-        rules.push(icmp(all, remark));
-    }
-    rules.push(known(IpVersion::V6, POD_ADDRESSES_6));
-    // Neighbour discovery and group membership have link-local sources, or none yet.
-    let local = ["fe80::/10", "::/128"]
-        .into_iter()
-        .filter_map(|net| net.parse().ok());
-    for net in local {
-        let from = Statement::is(Field::Source(IpVersion::V6), Value::Net(net));
-        rules.push(icmp(vec![from, Statement::Verdict(Verdict::Accept)], ""));
-    }
-    let further = Statement::Map {
-        field: Field::InLink,
-        map: POD_SOURCES.into(),
-    };
-    rules.push(Rule::new(vec![further], ""));
-    for version in [IpVersion::V4, IpVersion::V6] {
-        let mut all = vec![Statement::version(version)];
-        all.extend(drop());
-        rules.push(Rule::new(all, "the source is not the pod's"));
-    }
-    rules
 }
 
 fn accept() -> [Statement; 2] {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::base::{
-    ARP_ADDRESSES, ARP_SOURCES, FROM_POD, POD_ADDRESSES_4, POD_ADDRESSES_6, POD_SOURCES, TO_POD,
+use super::antispoof::{
+    ARP_ADDRESSES, ARP_SOURCES, FOREIGN_TARGET, ND_TARGETS, POD_ADDRESSES_4, POD_ADDRESSES_6,
+    POD_SOURCES,
 };
+use super::base::{FROM_POD, TO_POD};
 use super::rule::{Style, compile, deny, maximal};
 use super::{ACCEPTED, Direction, Needs, Output, PASSED, Piece};
-use crate::State;
 use crate::nft::name::{Name, digest, name};
 use crate::nft::ruleset::{Chain, Element};
 use crate::nft::statement::{Field, Rule, Statement, Value, Verdict};
@@ -15,6 +16,7 @@ use crate::state::{
     Action, EndTier, HostEndpoint, HostRules, IpVersion, LinkName, Policy, ProfileId, Tier,
     Workload,
 };
+use crate::{Prefix, State};
 
 /// The chain of a policy's rules, or a profile's.
 pub(super) fn chain_name(piece: &Piece) -> Name {
@@ -164,6 +166,7 @@ fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
         }
         output.elements.push((set.into(), element));
     }
+    targets(output, link, workload);
     if workload.allowed_sources.is_empty() {
         return;
     }
@@ -182,17 +185,7 @@ fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
         }
     }
     rules.push(counted(Verdict::Drop, "the source is not the pod's"));
-    let further = |output: &mut Output, map: &str, role, rules| {
-        let chain = name(role, link.as_str());
-        let element = Element::dispatch(link.as_str(), &chain);
-        output.elements.push((map.into(), element));
-        output.chains.push(Arc::new(Chain {
-            name: chain,
-            hook: None,
-            rules,
-        }));
-    };
-    further(output, POD_SOURCES, "sources", rules);
+    further(output, link, POD_SOURCES, "sources", rules);
     let nets = maximal(&workload.allowed_sources, IpVersion::V4).into_iter();
     let arp = nets.map(|net| {
         let sender = Statement::is(Field::ArpSender, Value::Net(net));
@@ -200,7 +193,36 @@ fn sources(output: &mut Output, link: &LinkName, workload: &Workload) {
     });
     let mut arp: Vec<Rule> = arp.collect();
     arp.push(counted(Verdict::Drop, "the ARP sender is not the pod"));
-    further(output, ARP_SOURCES, "arp-sources", arp);
+    further(output, link, ARP_SOURCES, "arp-sources", arp);
+}
+
+/// What neighbour messages of the pod may be about: its IPv6 addresses and further ranges.
+fn targets(output: &mut Output, link: &LinkName, workload: &Workload) {
+    let own = workload.addresses.iter().copied().map(Prefix::host);
+    let own: Vec<Prefix> = own.chain(workload.allowed_sources.clone()).collect();
+    let own = maximal(&own, IpVersion::V6);
+    if own.is_empty() {
+        return;
+    }
+    let own = own.into_iter().map(|net| {
+        let about = Statement::is(Field::NeighbourTarget, Value::Net(net));
+        Rule::new(vec![about, Statement::Verdict(Verdict::Return)], "")
+    });
+    let mut rules: Vec<Rule> = own.collect();
+    rules.push(counted(Verdict::Drop, FOREIGN_TARGET));
+    further(output, link, ND_TARGETS, "nd", rules);
+}
+
+/// A chain of the pod's own, to which a map leads.
+fn further(output: &mut Output, link: &LinkName, map: &str, role: &str, rules: Vec<Rule>) {
+    let chain = name(role, link.as_str());
+    let element = Element::dispatch(link.as_str(), &chain);
+    output.elements.push((map.into(), element));
+    output.chains.push(Arc::new(Chain {
+        name: chain,
+        hook: None,
+        rules,
+    }));
 }
 
 /// Whether there is a tier's chain already.
