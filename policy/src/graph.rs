@@ -60,6 +60,16 @@ pub struct Flushed {
     pub problems: Vec<Problem>,
 }
 
+/// What a graph holds, and what it did since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Selectors in use: of policies, and of the sets that rules of this node name.
+    pub selectors: usize,
+    /// How often a selector was evaluated against labels; once for all endpoints that have the same.
+    pub evaluations: u64,
+}
+
 /// What the next flush has to look at.
 #[derive(Debug, Default)]
 struct Dirty {
@@ -161,6 +171,16 @@ impl Graph {
             effect: Effect::KeptEarlier,
         };
         self.report(key, vec![fault]);
+    }
+
+    /// What the graph holds and did.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let (applies, members) = (self.applies.counters(), self.sets.counters());
+        Counters {
+            selectors: applies.queries + members.queries,
+            evaluations: applies.evaluations + members.evaluations,
+        }
     }
 
     /// What cannot be done as it is written, by object.

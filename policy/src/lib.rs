@@ -10,7 +10,7 @@ mod problem;
 mod reach;
 mod update;
 
-pub use graph::{Flushed, Graph};
+pub use graph::{Counters, Flushed, Graph};
 pub use model::{Decision, Flow, Model, Skipped, Trace, Verdict};
 pub use problem::{Effect, Problem, Reason};
 pub use reach::{Change, Diff, Matrix, Party, Reachable, diff, reach};

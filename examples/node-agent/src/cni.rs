@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::attachments::{Added, Answered, AttachmentError, Attachments, Form};
 use crate::drive::chain;
 use crate::facts::Facts;
+use crate::metrics::{CniMeters, Metered};
 use crate::pod::Pod;
 
 /// Serves plugins until the future is dropped. Removals that were asked for while no agent ran come first.
@@ -24,9 +25,14 @@ pub(crate) async fn serve(
     listener: UnixListener,
     attachments: Arc<Attachments>,
     tombstones: PathBuf,
+    meters: CniMeters,
 ) {
     let server = Arc::new(Server { attachments });
     let burials = Arc::clone(&server).bury_when_ready(Tombstones::new(tombstones));
+    let server = Arc::new(Metered {
+        agent: server,
+        meters,
+    });
     let serving = serve_until(listener, server, Limits::default(), std::future::pending());
     let (served, ()) = tokio::join!(serving, burials);
     if let Err(error) = served {
@@ -176,6 +182,7 @@ impl Agent for Server {
         netns: OwnedFd,
         _: Caller,
     ) -> Result<AddResult, CniError> {
+        unsupported(&request.network.raw)?;
         let pod = self.pod_and_wishes(&request).await?;
         let deadline = Instant::now() + request.deadline;
         let added = self
@@ -289,8 +296,7 @@ impl Agent for Server {
         let before = answered(&request).addresses;
         match before.iter().find(|address| !held.contains(address)) {
             None if !held.is_empty() => Ok(()),
-            None => Err(CniError::new(
-                CniError::FIRST_OWN,
+            None => Err(CniError::unknown_container(
                 "no address is held for the container",
             )),
             Some(address) => {
@@ -307,7 +313,9 @@ impl Agent for Server {
 
 fn refuse(pod: &Pod, error: &AttachmentError) -> CniError {
     let text = format!("{}/{}: {error}", pod.namespace, pod.name);
-    if error.is_transient() {
+    if let AttachmentError::Unknown(_) = error {
+        CniError::unknown_container(text)
+    } else if error.is_transient() {
         CniError::try_again(text)
     } else {
         CniError::new(CniError::FIRST_OWN, text)
@@ -345,6 +353,21 @@ fn answered(request: &Request) -> Answered {
             .iter()
             .find(inside)
             .and_then(|one| one.mac.clone()),
+    }
+}
+
+/// Keys of Calico's whose meaning would be missed silently: a pod without them is not what was asked for.
+fn unsupported(config: &serde_json::Value) -> Result<(), CniError> {
+    let floating = &config["feature_control"]["floating_ips"];
+    if floating.as_bool() == Some(true) || floating.as_str() == Some("true") {
+        return Err(CniError::unsupported_field(
+            "feature_control.floating_ips",
+            floating,
+        ));
+    }
+    match config["device_type"].as_str() {
+        None | Some("" | "veth") => Ok(()),
+        Some(other) => Err(CniError::unsupported_field("device_type", other)),
     }
 }
 

@@ -148,6 +148,11 @@ pub(crate) struct Core {
     applied: u64,
     applies: u64,
     failed_applies: u64,
+    /// Objects that the kernel refused so far.
+    refused: u64,
+    began: Instant,
+    /// How long it took until the agent was ready for the first time.
+    first_ready: Option<Duration>,
     updates: u64,
     /// Since when the kernel owes an answer to a state.
     waiting: Option<Instant>,
@@ -206,6 +211,9 @@ impl Core {
             applied: 0,
             applies: 0,
             failed_applies: 0,
+            refused: 0,
+            began: Instant::now(),
+            first_ready: None,
             updates: 0,
             waiting: None,
             cluster: Counts::default(),
@@ -386,14 +394,23 @@ impl Core {
         }
         match applied.outcome {
             Ok(report) => {
-                self.broken.clear();
+                // Without its table nothing of a pod's policy is in force.
+                let table = report.failed.iter();
+                let table = table.filter(|one| one.object == ocicat_dataplane::Object::Policies);
+                self.broken = table.map(ToString::to_string).collect();
                 self.failures = report.failed.iter().map(ToString::to_string).collect();
+                self.refused += self.failures.len() as u64;
                 if report.changed > 0 {
                     self.ports
                         .events
                         .publish("policy-applied", &[("changed", &report.changed)]);
                 }
-                self.applied = self.applied.max(applied.generation);
+                if self.broken.is_empty() {
+                    self.applied = self.applied.max(applied.generation);
+                    if self.is_ready() {
+                        self.first_ready.get_or_insert_with(|| self.began.elapsed());
+                    }
+                }
             }
             Err(error) => {
                 self.failed_applies += 1;

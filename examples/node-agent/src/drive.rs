@@ -60,7 +60,8 @@ pub(crate) async fn drive(
             () = tokio::time::sleep_until(wake) => {}
         }
         let now = Instant::now();
-        if now >= resync_at {
+        let anew = now >= resync_at;
+        if anew {
             dataplane.invalidate();
             resync_at = now + *resync.borrow();
         }
@@ -70,6 +71,9 @@ pub(crate) async fn drive(
         }
         let outcome = dataplane.apply(&state).await;
         meters.apply.observe(now.elapsed().as_secs_f64());
+        if anew {
+            meters.resync.observe(now.elapsed().as_secs_f64());
+        }
         retry = told(&outcome).then(|| {
             let pause = retry.map_or(RETRY, |(_, pause)| (pause * 2).min(RETRY * 100));
             (Instant::now() + pause, pause)

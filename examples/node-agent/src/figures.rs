@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::control::Peer;
+use crate::world::PoolUse;
 
 /// Whether all is well.
 #[derive(Clone, Debug, Default)]
@@ -41,4 +42,12 @@ pub(crate) struct Figures {
     pub(crate) updates: u64,
     pub(crate) waits: usize,
     pub(crate) peers: Vec<Peer>,
+    pub(crate) selectors: usize,
+    pub(crate) evaluations: u64,
+    /// Objects that the kernel refused so far.
+    pub(crate) refused: u64,
+    /// From the start of the agent until the first complete state was in the kernel.
+    pub(crate) first_ready: Option<Duration>,
+    pub(crate) pools: Vec<PoolUse>,
+    pub(crate) node: String,
 }

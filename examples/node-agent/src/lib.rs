@@ -24,6 +24,7 @@ pub mod host;
 mod install;
 mod kubernetes;
 mod lease;
+pub mod log;
 mod metrics;
 pub mod network;
 mod node_status;

@@ -17,6 +17,11 @@ use tokio::sync::oneshot;
 use crate::collect::Collected;
 use crate::control::{Peer, PolicyCounters, Question, Serving};
 use crate::figures::Figures;
+use crate::world::PoolUse;
+
+mod cni;
+
+pub(crate) use cni::{CniMeters, Metered};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -27,6 +32,10 @@ pub(crate) struct Meters {
     pub(crate) apply: Histogram,
     /// How long it took to compute a state, in seconds.
     pub(crate) compute: Histogram,
+    /// How long it took to bring the kernel to a state after it was read anew, in seconds.
+    pub(crate) resync: Histogram,
+    /// Requests of the CNI plugin.
+    pub(crate) cni: CniMeters,
 }
 
 impl Default for Meters {
@@ -36,6 +45,8 @@ impl Default for Meters {
         Self {
             apply: times(),
             compute: times(),
+            resync: times(),
+            cni: CniMeters::default(),
         }
     }
 }
@@ -90,17 +101,29 @@ impl Metrics {
         let figures = figures.ok().flatten().ok_or("the core does not answer\n")?;
         // Without counters the page has less, and that is all.
         let counters = self.serving.counters().await.unwrap_or_default();
-        let mut page = Page(Registry::default());
-        felix(&mut page, &figures);
-        felix_work(&mut page, &figures, &self.meters);
-        own(&mut page, &figures);
-        collected(&mut page, &self.collected);
-        peers(&mut page, &figures.peers);
-        policies(&mut page, &counters);
-        let mut text = String::new();
-        encode(&mut text, &page.0).map_err(|error| error.to_string())?;
-        Ok(text)
+        written(&figures, &self.meters, &self.collected, &counters)
     }
+}
+
+fn written(
+    figures: &Figures,
+    meters: &Meters,
+    collected: &Collected,
+    counters: &PolicyCounters,
+) -> Result<String, String> {
+    let mut page = Page(Registry::default());
+    felix(&mut page, figures);
+    felix_work(&mut page, figures);
+    felix_times(&mut page, figures, meters);
+    own(&mut page, figures);
+    addresses(&mut page, figures);
+    self::collected(&mut page, collected);
+    peers(&mut page, &figures.peers);
+    policies(&mut page, counters);
+    meters.cni.show(&mut page);
+    let mut text = String::new();
+    encode(&mut text, &page.0).map_err(|error| error.to_string())?;
+    Ok(text)
 }
 
 /// What Felix measures too, under its names.
@@ -143,7 +166,7 @@ fn felix(page: &mut Page, figures: &Figures) {
 }
 
 /// Felix's own inner workings.
-fn felix_work(page: &mut Page, figures: &Figures, meters: &Meters) {
+fn felix_work(page: &mut Page, figures: &Figures) {
     let state: i64 = match (figures.in_sync, figures.connected) {
         (true, _) => 3,
         (false, true) => 2,
@@ -164,6 +187,40 @@ fn felix_work(page: &mut Page, figures: &Figures, meters: &Meters) {
         "felix_calc_graph_updates_processed",
         "Objects taken in",
         number(figures.updates),
+    );
+    page.count(
+        "felix_active_local_selectors",
+        "Selectors in use on this node",
+        figures.selectors,
+    );
+    page.gauge(
+        "felix_label_index_selector_evals",
+        "Evaluations of selectors so far",
+        number(figures.evaluations),
+    );
+    page.gauge(
+        "felix_nft_errors",
+        "Objects that the kernel refused so far",
+        number(figures.refused),
+    );
+    page.gauge(
+        "felix_log_errors",
+        "Errors in the log so far",
+        number(crate::log::errors()),
+    );
+}
+
+/// How long things take, as Felix calls it.
+fn felix_times(page: &mut Page, figures: &Figures, meters: &Meters) {
+    page.gauge(
+        "felix_int_dataplane_initial_resync_time_seconds",
+        "Time from the start until the first complete state was in the kernel; 0 before",
+        figures.first_ready.unwrap_or_default().as_secs_f64(),
+    );
+    page.0.register(
+        "felix_route_table_resync_seconds",
+        "Time to read the kernel anew and to bring it to a state, in seconds",
+        meters.resync.clone(),
     );
     let help = "Time to bring the kernel to a state, in seconds";
     page.0.register(
@@ -247,6 +304,38 @@ fn own_counts(page: &mut Page, figures: &Figures) {
     );
 }
 
+/// Addresses of this node, by pool: the sum over the nodes is the cluster's.
+fn addresses(page: &mut Page, figures: &Figures) {
+    type Value = fn(&PoolUse) -> usize;
+    let each: [(&str, &str, Value); 3] = [
+        ("ipam_blocks", "Blocks of the node", |one| one.blocks),
+        (
+            "ipam_allocations_in_use",
+            "Addresses in use in the node's blocks",
+            |one| one.in_use,
+        ),
+        (
+            "ipam_allocations_borrowed",
+            "Addresses that the node has of other nodes' blocks",
+            |one| one.borrowed,
+        ),
+    ];
+    for (name, help, value) in each {
+        let values = figures.pools.iter().map(|one| {
+            let labels = vec![("ippool", one.pool.clone()), ("node", figures.node.clone())];
+            (labels, value(one) as u64)
+        });
+        page.labelled(name, help, values);
+    }
+    let sizes = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+    for one in &figures.pools {
+        let labels = vec![("ippool", one.pool.clone())];
+        sizes.get_or_create(&labels).set(one.size);
+    }
+    page.0
+        .register("ipam_ippool_size", "Addresses of the pool", sizes);
+}
+
 fn collected(page: &mut Page, figures: &Collected) {
     let value = |one: &AtomicU64| one.load(Ordering::Relaxed);
     page.total(
@@ -328,54 +417,4 @@ fn policies(page: &mut Page, counters: &PolicyCounters) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control::{PolicyCount, RuleCount};
-
-    #[test]
-    fn a_page_has_felixs_names_and_labels() {
-        let figures = Figures {
-            in_sync: true,
-            local_endpoints: 3,
-            peers: vec![Peer {
-                address: "10.0.0.2".to_owned(),
-                kind: "global".to_owned(),
-                established: true,
-                ..Peer::default()
-            }],
-            ..Figures::default()
-        };
-        let meters = Meters::default();
-        meters.apply.observe(0.01);
-        let counters = PolicyCounters {
-            policies: vec![PolicyCount {
-                policy: "np/shop/default/a".to_owned(),
-                direction: "ingress".to_owned(),
-                rules: vec![RuleCount {
-                    packets: 7,
-                    ..RuleCount::default()
-                }],
-            }],
-            drops: Vec::new(),
-        };
-        let mut page = Page(Registry::default());
-        felix(&mut page, &figures);
-        felix_work(&mut page, &figures, &meters);
-        own(&mut page, &figures);
-        collected(&mut page, &Collected::default());
-        peers(&mut page, &figures.peers);
-        policies(&mut page, &counters);
-        let mut text = String::new();
-        encode(&mut text, &page.0).unwrap();
-        for line in [
-            "felix_active_local_endpoints 3\n",
-            "felix_resync_state 3\n",
-            "felix_int_dataplane_apply_time_seconds_count 1\n",
-            "ocicat_bgp_peer_established{peer=\"10.0.0.2\",type=\"global\"} 1\n",
-            "ocicat_policy_packets{policy=\"np/shop/default/a\",direction=\"ingress\"} 7\n",
-            "ocicat_applies_total 0\n",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
-        }
-    }
-}
+mod tests;

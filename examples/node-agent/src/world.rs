@@ -16,6 +16,9 @@ use crate::peers::{BgpNode, BgpSettings, LocalWorkload};
 use crate::services::{EXCLUDED, Services};
 
 mod read;
+mod usage;
+
+pub use usage::PoolUse;
 
 /// The kinds that the agent follows.
 pub const KINDS: [Kind; 20] = [
@@ -118,6 +121,8 @@ pub struct World {
     pub blocks: BTreeMap<Prefix, String>,
     /// Borrowed addresses of each block: address and node.
     borrowed: BTreeMap<String, Vec<(IpAddr, String)>>,
+    /// Blocks of this node by object name, and how many of their addresses are in use.
+    own_used: BTreeMap<String, (Prefix, usize)>,
     /// Affinities by object name, to know what a deletion takes away.
     affinities: BTreeMap<String, (Prefix, String)>,
     /// Pods of this node, by namespace and name of the endpoint.
@@ -169,15 +174,7 @@ impl World {
                 )
             }
             Kind::BlockAffinity => self.put_affinity(object, &object.decode()?)?,
-            Kind::IpamBlock => {
-                let list = read::borrowed(object, &object.decode()?)?;
-                let old = if list.is_empty() {
-                    self.borrowed.remove(&name).unwrap_or_default()
-                } else {
-                    self.borrowed.insert(name, list.clone()).unwrap_or_default()
-                };
-                changed(old != list, Touched::NETWORK)
-            }
+            Kind::IpamBlock => self.put_block(object, &object.decode()?)?,
             Kind::BgpConfiguration => {
                 self.bgp_configurations.insert(name, object.decode()?);
                 self.read_bgp()
@@ -228,7 +225,10 @@ impl World {
             }
             Kind::IpPool => changed(self.pools.remove(name).is_some(), Touched::ALL),
             Kind::BlockAffinity => changed(self.remove_affinity(name), Touched::NETWORK),
-            Kind::IpamBlock => changed(self.borrowed.remove(name).is_some(), Touched::NETWORK),
+            Kind::IpamBlock => {
+                self.own_used.remove(name);
+                changed(self.borrowed.remove(name).is_some(), Touched::NETWORK)
+            }
             Kind::BgpConfiguration => {
                 self.bgp_configurations.remove(name);
                 self.read_bgp()

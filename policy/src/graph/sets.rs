@@ -160,6 +160,11 @@ impl Sets {
         }
     }
 
+    /// What the index of members holds and did.
+    pub(super) fn counters(&self) -> ocicat_selectors::Counters {
+        self.members.counters()
+    }
+
     /// Forgets what the state has: the next flush compares whole sets.
     pub(super) fn distrust(&mut self) {
         for current in self.published.values_mut() {

@@ -198,11 +198,16 @@ impl Agent {
             core: wires.questions.clone(),
             events: wires.ports.events.clone(),
             busy: Busy::default(),
-            counts: crate::attachments::Counts::default(),
+            counts: wires.ports.meters.cni.counts.clone(),
         };
         let tombstones = self.config.paths.state.join("tombstones");
         let socket = self.socket("cni.sock")?;
-        tasks.spawn(crate::cni::serve(socket, Arc::new(attachments), tombstones));
+        tasks.spawn(crate::cni::serve(
+            socket,
+            Arc::new(attachments),
+            tombstones,
+            wires.ports.meters.cni.clone(),
+        ));
         Ok(())
     }
 

@@ -204,6 +204,12 @@ impl Core {
             updates: self.updates,
             waits: self.waits.len(),
             peers: speaker.peers().await,
+            selectors: self.graph.counters().selectors,
+            evaluations: self.graph.counters().evaluations,
+            refused: self.refused,
+            first_ready: self.first_ready,
+            pools: self.world.pool_uses(),
+            node: self.fixed.node.clone(),
         }
     }
 }
