@@ -219,7 +219,9 @@ impl Table {
         let mut left = ATTEMPTS;
         while left > 0 {
             // Compiled anew when an attempt has shown that the kernel lacks or refuses something.
-            self.desired.update(state);
+            if self.desired.is_outdated() {
+                self.desired.update(state);
+            }
             self.pending.merge(self.desired.take_dirty());
             let fresh = self.generation.is_none();
             let generation = match self.generation {

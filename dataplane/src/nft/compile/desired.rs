@@ -137,6 +137,12 @@ impl Desired {
         }
     }
 
+    /// Whether something else than the state asks for an [`update`](Self::update).
+    #[cfg(feature = "linux")]
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.seen.is_none() || !self.again.is_empty()
+    }
+
     /// What the kernel was found to lack.
     pub(crate) fn lacking(&self) -> &[Lacking] {
         &self.lacking

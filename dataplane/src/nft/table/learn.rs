@@ -13,7 +13,8 @@ use crate::nft::ruleset::{Element, Family};
 impl Table {
     /// Notes that everything in `dirty` is as desired now; of an incomplete state that nothing else went.
     pub(super) fn learn(&mut self, state: &State, dirty: &Dirty) {
-        let chains = self.desired.chains.keys();
+        let chains = dirty.chains.iter();
+        let chains = chains.filter(|name| self.desired.chains.contains_key(*name));
         self.known
             .tables
             .extend(chains.map(|name| Family::of(name)));
