@@ -75,16 +75,13 @@ impl Subject {
         }
     }
 
-    /// The most memory of a call, in kilobytes, as busybox's `time` sees it: a parent of few pages.
+    /// The most memory of a call, in kilobytes, as GNU's `time` sees it: a parent of few pages.
     fn memory(&self, verb: &str, at: usize, sandbox: &Sandbox) -> Option<u64> {
-        let mut timed = Command::new("busybox");
-        timed.args(["time", "-v"]).arg(&self.program);
+        let mut timed = Command::new("/usr/bin/time");
+        timed.args(["-f", "%M"]).arg(&self.program);
         let output = self.run(timed, verb, at, sandbox);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let line = text
-            .lines()
-            .find(|line| line.contains("Maximum resident"))?;
-        line.rsplit(' ').next()?.parse().ok()
+        text.lines().last()?.trim().parse().ok()
     }
 }
 
@@ -245,6 +242,9 @@ fn main() {
                     .map_or_else(|| "unknown".to_owned(), |most| format!("{most} kB"))
             };
             println!("memory of ADD: {}, ptp {}", memory(&ours), memory(&theirs));
+            let size =
+                |subject: &Subject| std::fs::metadata(&subject.program).unwrap().len() / 1000;
+            println!("size: {} kB, ptp {} kB", size(&ours), size(&theirs));
         });
     });
     for subject in [&ours, &theirs, &ours, &theirs] {

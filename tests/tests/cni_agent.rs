@@ -9,12 +9,13 @@ use std::time::Duration;
 use ocicat_cni::agent::{CallError, Client, Request};
 use ocicat_cni::runtime::{Attachment, Conflist, RuntimeError};
 use ocicat_cni::{AddResult, CniError, NetworkConfig};
+use ocicat_datastore::model::IpPool;
 use serde_json::{Value, json};
 
 #[path = "cni_nodes/nodes.rs"]
 mod cni_nodes;
 
-use cni_nodes::host::eventually;
+use cni_nodes::host::{Running, eventually};
 use cni_nodes::{Node, Nodes, Sandbox, program};
 
 const NETWORK: &str = "k8s-pod-network";
@@ -155,6 +156,43 @@ fn repeated_outdated_and_racing_calls() {
     let both = ["new", "web"].map(|name| named("new", "eth0", &second, name));
     runtime.del(&list, &both[1]).unwrap();
     assert_nothing_left(&nodes);
+}
+
+/// DEL is answered when nobody sees the link any more, while the kernel still waits for those that might: what comes
+/// right after must find nothing of it.
+#[test]
+fn what_follows_a_removal_at_once_finds_nothing_of_it() {
+    let mut nodes = Nodes::start(1);
+    let sandbox = Sandbox::new();
+    {
+        let node = &nodes.nodes[0];
+        for _ in 0..20 {
+            succeeded(call(node, "ADD", "p", Some(&sandbox))).unwrap();
+            succeeded(call(node, "DEL", "p", Some(&sandbox))).unwrap();
+            assert_nothing_left(&nodes);
+            let routes = node.host.ip("route show proto 80");
+            assert!(!routes.contains("cali"), "{routes}");
+        }
+        // The runtime removes the namespace directly after the answer, and the next pod of the name comes in a new one.
+        for _ in 0..10 {
+            let sandbox = Sandbox::new();
+            succeeded(call(node, "ADD", "q", Some(&sandbox))).unwrap();
+            succeeded(call(node, "DEL", "q", Some(&sandbox))).unwrap();
+        }
+        assert_nothing_left(&nodes);
+    }
+    // The agent dies between the answer and the end of the kernel's wait.
+    for _ in 0..3 {
+        let node = &mut nodes.nodes[0];
+        succeeded(call(node, "ADD", "r", Some(&sandbox))).unwrap();
+        succeeded(call(node, "DEL", "r", Some(&sandbox))).unwrap();
+        node.kill();
+        assert!(node.host.pod_links().is_empty());
+        node.start();
+        succeeded(call(node, "ADD", "r", Some(&sandbox))).unwrap();
+        succeeded(call(node, "DEL", "r", Some(&sandbox))).unwrap();
+        assert_nothing_left(&nodes);
+    }
 }
 
 #[test]
@@ -337,7 +375,22 @@ fn errors_have_numbers_and_names() {
         let annotation = format!("cni.projectcalico.org/{name}");
         json!({"args": {"cni": {"annotations": {annotation: text}}}})
     };
-    let cases: [(Value, u32, &str); 6] = [
+    let cases: [(Value, u32, &str); 9] = [
+        (
+            json!({"device_type": "netkit"}),
+            CniError::UNSUPPORTED_FIELD,
+            "device_type: netkit",
+        ),
+        (
+            json!({"feature_control": {"floating_ips": true}}),
+            CniError::UNSUPPORTED_FIELD,
+            "feature_control.floating_ips: true",
+        ),
+        (
+            annotated("floatingIPs", "[\"192.0.2.1\"]"),
+            7,
+            "cni.projectcalico.org/floatingIPs",
+        ),
         (
             annotated("ipAddrs", "x"),
             7,
@@ -364,4 +417,48 @@ fn errors_have_numbers_and_names() {
         );
         assert_nothing_left(&nodes);
     }
+}
+
+/// A container that nobody knows, and a kernel whose table belongs to somebody else.
+#[test]
+fn an_unknown_container_and_a_node_that_cannot_be_programmed() {
+    let nodes = Nodes::start(1);
+    let node = &nodes.nodes[0];
+    let (runtime, list, sandbox) = (node.runtime(), plain(node), Sandbox::new());
+    runtime.add(&list, &pod("a", "eth0", &sandbox)).unwrap();
+    succeeded(call(node, "DEL", "a", None)).unwrap();
+    // By another name, for the same container: the plugin's own DEL was not seen by the runtime side.
+    let error = code(runtime.check(&list, &pod("a", "eth0", &sandbox)));
+    assert_eq!(error.code, CniError::UNKNOWN_CONTAINER, "{error:?}");
+
+    let mut nft = node.host.command("nft");
+    nft.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut owner = Running(nft.spawn().unwrap());
+    let mut words = owner.0.stdin.take().unwrap();
+    let taken = "delete table inet ocicat; add table inet ocicat { flags owner; }\n";
+    std::io::Write::write_all(&mut words, taken.as_bytes()).unwrap();
+    let mut turn = 0;
+    let error = eventually(20, || {
+        // Something for the agent to program.
+        turn += 1;
+        nodes.cluster.pod(&format!("x{turn}"), json!({}), json!({}));
+        nodes
+            .cluster
+            .put::<IpPool>(json!({"metadata": {"name": format!("more-{turn}")},
+            "spec": {"cidr": format!("10.{turn}.0.0/16"), "natOutgoing": true}}));
+        match runtime.status(&list) {
+            Ok(()) => Err("STATUS succeeds".to_owned()),
+            Err(error) => match error.plugin_error() {
+                Some(error) if error.code == CniError::LIMITED_CONNECTIVITY => Ok(error.clone()),
+                other => Err(format!("{other:?}")),
+            },
+        }
+    });
+    assert!(!error.details.is_empty(), "{error:?}");
+    // It lets go: the agent programs its own table again.
+    drop(words);
+    drop(owner);
+    eventually(40, || {
+        runtime.status(&list).map_err(|error| error.to_string())
+    });
 }

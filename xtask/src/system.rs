@@ -28,7 +28,7 @@ const LAB: [Need; 5] = [
     ("protoc", "protobuf-compiler"),
 ];
 
-const TESTS: [Need; 20] = [
+const TESTS: [Need; 21] = [
     ("bird", "bird2"),
     ("/usr/lib/frr/bgpd", "frr"),
     ("gobgpd", "gobgpd"),
@@ -46,6 +46,7 @@ const TESTS: [Need; 20] = [
     ("conmon", "conmon"),
     ("/bin/busybox", "busybox-static"),
     ("iptables", "iptables"),
+    ("/usr/bin/time", "time"),
     ("pkg-config", "pkgconf"),
     ("/usr/include/libmnl/libmnl.h", "libmnl-dev"),
     ("/usr/include/libnftnl/rule.h", "libnftnl-dev"),

@@ -322,7 +322,10 @@ impl Attach for FakeKernel {
             }
         };
         let name = &attachment.host_link;
-        let link = inner.links.get(name).cloned().unwrap_or_default();
+        let Some(link) = inner.links.get(name).cloned() else {
+            expect(name.to_string(), "there".into(), "missing".into());
+            return Ok(differences);
+        };
         expect(
             format!("alias of {name}"),
             attachment.alias.clone(),

@@ -167,6 +167,10 @@ impl Plugin for Direct {
             .iter()
             .flat_map(|result| &result.ips);
         let mut told = told.map(|ip| ip.address.ip());
+        if held.is_empty() {
+            let text = format!("{} has no address", call.attachment);
+            return Err(CniError::unknown_container(text));
+        }
         if let Some(address) = told.find(|address| !held.contains(address)) {
             return Err(differs(format!(
                 "{address} is not held for {}",
@@ -176,8 +180,7 @@ impl Plugin for Direct {
         let found = LinuxAttach::new().check(&plan(&call, &pod, &held)?);
         let found = found.map_err(|error| CniError::io("reading the kernel", error))?;
         match found.first() {
-            None if !held.is_empty() => Ok(()),
-            None => Err(differs(format!("{} has no address", call.attachment))),
+            None => Ok(()),
             Some(first) => Err(differs(format!(
                 "{}: {} instead of {}",
                 first.what, first.found, first.expected

@@ -61,6 +61,9 @@ pub(crate) enum AttachmentError {
     /// Others changed the endpoint again and again.
     #[error("WorkloadEndpoint {0} is changed by others all the time")]
     Contention(String),
+    /// Nothing of the container is here: no link, no endpoint, no address.
+    #[error("nothing of container {0} is here")]
+    Unknown(String),
     /// The agent is stopping.
     #[error("the node agent is stopping")]
     Stopping(#[from] tokio::task::JoinError),
@@ -91,7 +94,7 @@ impl AttachmentError {
         match self {
             Self::NotReady(_) | Self::Contention(_) | Self::Stopping(_) | Self::Ending => true,
             Self::Vanished(_) => true,
-            Self::Interface(_) | Self::NoDelegated => false,
+            Self::Interface(_) | Self::NoDelegated | Self::Unknown(_) => false,
             Self::Forbidden { .. } | Self::NoGateway { .. } => false,
             Self::Assign(error) => error.is_transient(),
             Self::Release(_) => true,

@@ -27,6 +27,9 @@ pub(crate) struct Answered {
 impl Attachments {
     /// What is not as [`add`](Self::add) made and answered it: in the kernel, in the datastore, in the records of
     /// addresses.
+    ///
+    /// # Errors
+    /// [`AttachmentError::Unknown`] when none of them has anything of the container; what could not be read.
     pub(crate) async fn check(
         &self,
         pod: &Pod,
@@ -41,6 +44,9 @@ impl Attachments {
             .await?;
         let own = endpoint.filter(|one| one.spec.container_id.as_deref() == Some(&pod.container));
         let Some(endpoint) = own else {
+            if self.held(pod).await?.is_empty() && !self.has_link(pod, namespace).await? {
+                return Err(AttachmentError::Unknown(pod.container.clone()));
+            }
             return Ok(vec![format!(
                 "WorkloadEndpoint {}/{name}: missing",
                 pod.namespace
@@ -72,6 +78,18 @@ impl Attachments {
         let found = tokio::task::spawn_blocking(move || attach.check(&attachment)).await??;
         differences.extend(found.iter().map(ToString::to_string));
         Ok(differences)
+    }
+
+    /// Whether the node has the link of the pod's name; another container's of the same pod counts.
+    async fn has_link(&self, pod: &Pod, namespace: OwnedFd) -> Result<bool, AttachmentError> {
+        let attachment = Self::attachment(pod, namespace, &[], self.facts.borrow().mtu)?;
+        let attach = Arc::clone(&self.attach);
+        let found = tokio::task::spawn_blocking(move || attach.check(&attachment)).await??;
+        let link = Self::host_link(pod);
+        let missing = |one: &ocicat_dataplane::Difference| {
+            one.found == "missing" && one.what.contains(link.as_str())
+        };
+        Ok(!matches!(found.as_slice(), [one] if missing(one)))
     }
 
     /// Removes this node's attachments to a network, and the addresses held for it, that are in none of `keep`

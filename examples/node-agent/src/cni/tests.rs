@@ -335,6 +335,12 @@ async fn a_check_compares_kernel_ipam_store_and_answer() {
     wrong("not held in IPAM").await;
     put(|endpoint| endpoint.spec.ip_networks = vec!["10.0.0.200/32".to_owned()]).await;
     wrong("answered to ADD, and not in the WorkloadEndpoint").await;
-    bench.server.del(pod, None).await.unwrap();
+    let key = ("shop", name.as_str());
+    let gone = bench.store.delete::<WorkloadEndpoint>(key, None).await;
+    gone.unwrap();
     wrong("WorkloadEndpoint shop/n1-k8s-web-eth0: missing").await;
+    // Nothing at all: the runtime need not even ask for its removal.
+    bench.server.del(pod, None).await.unwrap();
+    let error = look().await.unwrap_err();
+    assert_eq!(error.code, CniError::UNKNOWN_CONTAINER, "{error:?}");
 }

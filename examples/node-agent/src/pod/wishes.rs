@@ -69,6 +69,12 @@ impl Pod {
             annotations: annotations(config, known),
             namespace: &known.namespace,
         };
+        if let Some((key, text)) = sources.annotation("floatingIPs") {
+            let reason = format!(
+                "{text}: further addresses that lead to a pod are not made here; give it a Service, or its address with ipAddrs"
+            );
+            return Err(wrong(&key, reason));
+        }
         let wishes = &mut self.wishes;
         read_identity(wishes, cni, known)?;
         sources.families(wishes)?;
