@@ -2,12 +2,13 @@
 
 mod bgp;
 mod cni;
+mod dataplane;
 
 use crate::stage;
 use crate::workspace::cargo;
 
 /// The commands of each benchmark, by name.
-const BENCHES: [(&str, &[&[&str]]); 4] = [
+const BENCHES: [(&str, &[&[&str]]); 3] = [
     (
         "policy",
         &[
@@ -38,10 +39,6 @@ const BENCHES: [(&str, &[&[&str]]); 4] = [
         ],
     ),
     (
-        "dataplane",
-        &[&["bench", "-p", "ocicat-dataplane", "--all-features"]],
-    ),
-    (
         "agent",
         &[&[
             "run",
@@ -61,11 +58,14 @@ pub(crate) fn run(names: &[&str]) -> Result<(), String> {
     if names == ["cni"] {
         return cni::run();
     }
+    if names == ["dataplane"] {
+        return dataplane::run();
+    }
     let unknown = |name: &&&str| !BENCHES.iter().any(|(bench, _)| bench == *name);
     if let Some(unknown) = names.iter().find(unknown) {
         let all: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
         return Err(format!(
-            "no benchmark {unknown}; there are bgp, cni, {}",
+            "no benchmark {unknown}; there are bgp, cni, dataplane, {}",
             all.join(", ")
         ));
     }
@@ -86,6 +86,7 @@ pub(crate) fn run(names: &[&str]) -> Result<(), String> {
         }
     }
     if names.is_empty() {
+        dataplane::run()?;
         cni::run()?;
         return bgp::run(&["--runs", "1"]);
     }
