@@ -210,3 +210,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 fn at(path: &Path, error: &dyn std::fmt::Display) -> String {
     format!("{}: {error}", path.display())
 }
+
+#[cfg(test)]
+mod tests;
