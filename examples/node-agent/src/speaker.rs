@@ -48,6 +48,8 @@ pub(crate) struct Wanted {
     pub(crate) peer: WantedPeer,
     pub(crate) password: Option<String>,
     pub(crate) passage: Passage,
+    /// The link that the peer is reached by, for BGPFilters that ask.
+    pub(crate) interface: Option<String>,
 }
 
 /// Sessions and announcements of this node; before [`start`](Self::start) there are none.
@@ -321,6 +323,9 @@ fn config(
     let mut config = PeerConfig::new(address, peer.as_number)
         .port(peer.address.port())
         .local_address(local)
+        .interface(wanted.interface.as_deref())
+        // A peer that speaks over IPv6 may say where IPv4 is reached by way of IPv6 (RFC 8950).
+        .extended_next_hop(address.is_ipv6())
         .passive(peer.passive)
         .hold_time(peer.keepalive * 3)
         .keepalive(Some(peer.keepalive))

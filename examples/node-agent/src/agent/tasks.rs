@@ -41,6 +41,34 @@ async fn name_missing_features(sysctl: Option<PathBuf>) {
     }
 }
 
+/// Says which rules of others drop what pods send, and what lets it through: at start, and when there are new ones.
+async fn name_obstacles(mut every: tokio::sync::watch::Receiver<std::time::Duration>) {
+    let mut known = std::collections::BTreeSet::new();
+    loop {
+        let found = tokio::task::spawn_blocking(|| {
+            let mut table = ocicat_dataplane::nft::Table::open()?;
+            table.obstacles()
+        });
+        let found = found.await.ok().and_then(Result::ok).unwrap_or_default();
+        let now = found.into_iter().map(|one| {
+            let place = format!("{} {} {}", one.family, one.table, one.chain);
+            (place, one.legacy, one.remedy)
+        });
+        let now: std::collections::BTreeSet<_> = now.collect();
+        for (place, legacy, remedy) in now.difference(&known) {
+            tracing::warn!(
+                chain = place,
+                legacy,
+                remedy,
+                "others' rules drop what pods send"
+            );
+        }
+        known = now;
+        let period = *every.borrow_and_update();
+        tokio::time::sleep(period).await;
+    }
+}
+
 /// What tasks share.
 #[derive(Clone, Copy)]
 pub(super) struct Beside<'a> {
@@ -88,6 +116,7 @@ impl Agent {
     ) -> Result<(), AgentError> {
         if self.dataplane.is_none() {
             tasks.spawn(name_missing_features(self.config.paths.sysctl.clone()));
+            tasks.spawn(name_obstacles(wires.ports.resync.subscribe()));
         }
         let (count, counting) = mpsc::channel(4);
         let driving = Driving {

@@ -101,6 +101,8 @@ impl Core {
             "in a VXLAN pool: the datastore says where it is"
         } else if installed {
             "the best path"
+        } else if self.world.bgp.services.covers(&prefix) {
+            "an address of services: this node serves it itself"
         } else if !self.learned.contains_key(&prefix) {
             "no path can be used"
         } else if pool.is_none() {

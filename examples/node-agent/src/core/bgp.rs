@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ocicat_dataplane::state::Hop;
+
 use super::Core;
 use crate::filters::{ExportPolicy, Passage};
 use crate::peers::{self, Inputs, PeerKind, WantedPeer};
@@ -90,6 +92,7 @@ impl Core {
             match self.session(&peer, &policy, &mut problems) {
                 Ok((password, passage)) => {
                     let wanted = Wanted {
+                        interface: self.link_to(address),
                         peer,
                         password,
                         passage,
@@ -110,6 +113,24 @@ impl Core {
             tracing::warn!(problem, "BGP is not as it is asked for");
         }
         self.peer_problems = problems;
+    }
+
+    /// The link that an address is reached by: that of its pod, the uplink for a neighbour, else what the kernel said.
+    pub(super) fn link_to(&self, address: IpAddr) -> Option<String> {
+        let mut pods = self.world.local_pods.values();
+        if let Some(pod) = pods.find(|pod| pod.addresses.contains(&address)) {
+            return Some(pod.link.to_string());
+        }
+        let own = self.world.own_node();
+        if own.addresses.iter().any(|own| own.contains(address)) {
+            let six = self.fixed.uplink_v6.as_ref().filter(|_| address.is_ipv6());
+            let uplink = six.or(self.fixed.uplink.as_ref());
+            return uplink.map(|uplink| uplink.name.to_string());
+        }
+        match self.gateways.get(&address)? {
+            Hop::Via { link, .. } => link.as_ref().map(ToString::to_string),
+            _ => None,
+        }
     }
 
     /// What sessions need of others: passwords, routes to peers, an open port.

@@ -49,6 +49,10 @@ impl Core {
         let validation = self.validation();
         let mut astray = Vec::new();
         let mut believed = self.learned.clone();
+        // A range that this node announces, learned back from a router: packets to an address without a service would go
+        // round between the two.
+        let services = &self.world.bgp.services;
+        believed.retain(|prefix, _| !services.covers(prefix));
         if validation == Validation::Off || !self.in_sync() {
             self.astray = astray;
             return believed;

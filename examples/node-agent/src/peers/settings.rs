@@ -34,6 +34,13 @@ pub struct ServiceRanges {
 }
 
 impl ServiceRanges {
+    /// Whether a prefix lies in a range of services: every node serves those itself, so no other is the way to them.
+    #[must_use]
+    pub fn covers(&self, prefix: &Prefix) -> bool {
+        let all = [&self.cluster, &self.external, &self.load_balancer];
+        all.into_iter().flatten().any(|range| range.covers(prefix))
+    }
+
     /// Whether nothing is announced.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -47,6 +47,7 @@ fn wanted(peer: SocketAddr) -> Wanted {
     };
     let pools = BTreeMap::from([("p".to_owned(), pool)]);
     Wanted {
+        interface: None,
         peer: WantedPeer {
             address: peer,
             as_number: 64512,
