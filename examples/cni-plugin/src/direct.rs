@@ -10,6 +10,7 @@ use ocicat_dataplane::{Attach, Attached, Attachment, Detachment, LinuxAttach, na
 use serde::Deserialize;
 
 mod records;
+mod uphold;
 
 use records::{Pod, Records};
 
@@ -126,6 +127,9 @@ impl Plugin for Direct {
         let records = call.config.records(&call.network)?;
         let pod = Pod::of(&call.attachment, &call.args);
         let held = records.held_by(&call.attachment)?;
+        if held.is_empty() {
+            records.uphold(&uphold::live()?)?;
+        }
         Rollback::scope(|rollback| {
             let addresses = if held.is_empty() {
                 rollback.push("releasing the address", || {

@@ -11,10 +11,13 @@ use ocicat_dataplane::state::LinkName;
 use ocicat_datastore::ipam::StoreIpam;
 use ocicat_datastore::model::{IpPool, WorkloadEndpoint, names};
 use ocicat_datastore::{Store, StoreError};
-use ocicat_ipam::{AssignRequest, BlockAffine, Family, HandleId, Ipam, Owner, PoolRef};
+use ocicat_ipam::{
+    AssignError, AssignIp, AssignRequest, BlockAffine, Family, HandleId, Ipam, Owner, PoolRef,
+};
 use tokio::runtime::Runtime;
 
 use super::DirectConfig;
+use super::uphold::Live;
 
 /// An attachment, and the pod that it is of.
 pub(super) struct Pod {
@@ -146,6 +149,37 @@ impl Records {
             .iter()
             .map(|assigned| assigned.address)
             .collect())
+    }
+
+    /// Writes down the addresses of containers that run, under their own handles, where they are not held.
+    pub(super) fn uphold(&self, live: &[Live]) -> Result<(), CniError> {
+        if live.is_empty() {
+            return Ok(());
+        }
+        let blocks = self.runtime.block_on(self.ipam.store().all_blocks());
+        let blocks = blocks.map_err(failed("reading addresses"))?.records;
+        let is_held = |address: IpAddr| {
+            let mut held = blocks.iter().flat_map(|block| {
+                let held = block.value.held();
+                held.filter_map(|(ordinal, _)| block.value.address(ordinal))
+            });
+            held.any(|other| other == address)
+        };
+        for one in live.iter().filter(|one| !is_held(one.address)) {
+            let at = &one.attachment;
+            let request = AssignIp::new(one.address, Owner::host(&self.node), self.handle(at))
+                .attribute("network", &self.network)
+                .attribute("node", &self.node)
+                .attribute("container", at.container_id.as_str())
+                .attribute("interface", at.ifname.as_str());
+            let upheld = self.ipam.assign_ip(&request, SystemTime::now());
+            match self.runtime.block_on(upheld) {
+                // Of no pool, so nobody gets it from here; or somebody else has written it down by now.
+                Ok(_) | Err(AssignError::OutsidePools(_) | AssignError::Taken { .. }) => {}
+                Err(error) => return Err(failed("writing down an address in use")(error)),
+            }
+        }
+        Ok(())
     }
 
     /// Nothing held is a success.
