@@ -25,6 +25,8 @@ mod race;
 mod routes;
 #[path = "net/sandbox.rs"]
 mod sandbox;
+#[path = "net/service.rs"]
+mod service;
 #[path = "net/traffic.rs"]
 mod traffic;
 #[path = "net/via6.rs"]

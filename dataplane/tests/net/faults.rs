@@ -290,3 +290,58 @@ fn a_restart_is_not_heard_of() {
         assert_eq!(watch.until("198.51.100.3"), [] as [String; 0]);
     });
 }
+
+#[test]
+fn pods_whose_namespaces_end_while_their_routes_are_written_are_never_an_error() {
+    async_node(async || {
+        let attach = LinuxAttach::new();
+        let mut kernel = kernel();
+        let round = |count: u8| {
+            let one = |number: u8| {
+                let link = names::pod_link("default", &format!("web{number}"));
+                let address = std::net::IpAddr::from([10, 1, 0, number]);
+                let pod = container();
+                let alias = format!("id{number}/eth0");
+                let wanted = Attachment::new(pod.clone(), name("eth0"), link.clone(), alias)
+                    .addresses([address]);
+                attach.attach(&wanted).unwrap();
+                let route = Route {
+                    hops: vec![Hop::Link(link)],
+                    source: None,
+                };
+                (pod, (RouteKey::main(Prefix::host(address)), route))
+            };
+            let (pods, routes): (Vec<_>, BTreeMap<_, _>) = (0..count).map(one).unzip();
+            let state = State {
+                routes: Arc::new(routes),
+                ..State::default()
+            };
+            (pods, state)
+        };
+        let (pods, state) = round(20);
+        // One after the other, as the last descriptor of each goes; the kernel takes its time for what is in them.
+        let ending = std::thread::spawn(move || pods.into_iter().for_each(drop));
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            kernel.invalidate();
+            let report = kernel.apply(&state).await.unwrap();
+            for failure in &report.failed {
+                let going = matches!(
+                    &failure.fault,
+                    Fault::LinkMissing(_) | Fault::LinkDown(_) | Fault::Kernel(_)
+                );
+                assert!(going, "{failure}");
+            }
+            if report.failed.len() == 20 && our_routes().is_empty() {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{:?}", report.failed);
+        }
+        ending.join().unwrap();
+        // The same pods again, and everything is as it should be.
+        let (_pods, state) = round(20);
+        let report = kernel.apply(&state).await.unwrap();
+        assert_eq!(report.failed, []);
+        assert_eq!(our_routes().len(), 20);
+    });
+}
