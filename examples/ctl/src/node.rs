@@ -18,7 +18,7 @@ pub async fn run(global: &cli::Global, command: cli::Node) -> Result<(), Failure
     let client = Client::new(global.run.join("node.sock"));
     match command {
         cli::Node::Status { routes } => status::run(&client, routes, global.output),
-        cli::Node::Checksystem => checksystem::run(global.output).await,
+        cli::Node::Checksystem => checksystem::run(global).await,
         cli::Node::Config => figures::config(&client, global.output),
         cli::Node::Counters { all } => figures::counters(&client, all, global.output),
         cli::Node::Drain { off } => figures::drain(&client, !off, global.output),

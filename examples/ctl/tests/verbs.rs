@@ -322,3 +322,17 @@ fn agents_that_are_away_are_said_to_be() {
     let (code, out, _) = bench.run(&["completion", "bash"]);
     assert!(code == 0 && out.contains("ocicatctl"));
 }
+
+#[test]
+fn nobody_who_reads_is_no_crash() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ocicatctl"))
+        .args(["completion", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

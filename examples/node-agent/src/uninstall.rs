@@ -68,7 +68,15 @@ fn remove(
     match with(path) {
         Ok(()) => done.push(path.display().to_string()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // A folder of the host that is mounted where this runs: what was in it is gone.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_empty(path) => {
+            done.push(format!("everything in {}", path.display()));
+        }
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     }
     Ok(())
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_none())
 }

@@ -229,17 +229,22 @@ impl Test<'_> {
                 return Ok(all);
             };
             if Instant::now() >= until {
-                return Err(self.late(missing, pods.get(missing)));
+                return Err(self.late(missing, pods.get(missing)).await);
             }
             sleep(LOOK).await;
         }
     }
 
-    fn late(&self, name: &str, pod: Option<&Value>) -> Failure {
-        let why = match pod.map(pods::state) {
+    async fn late(&self, name: &str, pod: Option<&Value>) -> Failure {
+        let path = format!(
+            "/api/v1/namespaces/{NAMESPACE}/events?fieldSelector=involvedObject.name%3D{name}"
+        );
+        let events = self.api.get(&path).await.ok().flatten();
+        let why = events.as_ref().and_then(pods::complaint);
+        let why = why.unwrap_or_else(|| match pod.map(pods::state) {
             Some(State::Waiting(why)) => why,
             _ => String::new(),
-        };
+        });
         let node = pod.and_then(|pod| pod["spec"]["nodeName"].as_str());
         Failure::Failed(format!(
             "pod {name} on node {} is not there after {} s: {why} (is the image there? --image names another)",

@@ -86,6 +86,8 @@ fn pod(name: &str, node: &str, image: &str, words: &[String]) -> Value {
             },
             "containers": [{
                 "name": "ocicatctl", "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
+                // Where our image has it, and others may.
+                "env": [{"name": "PATH", "value": "/opt/ocicat/bin:/usr/local/bin:/usr/bin:/bin"}],
                 "securityContext": {
                     "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                     "capabilities": {"drop": ["ALL"]},
@@ -140,6 +142,15 @@ pub(super) fn addresses(object: &Value) -> Vec<IpAddr> {
     let texts = lists.into_iter().filter_map(Value::as_array).flatten();
     let text = |one: &Value| one["ip"].as_str().or(one.as_str()).map(str::to_owned);
     texts.filter_map(|one| text(one)?.parse().ok()).collect()
+}
+
+/// The newest word about a pod in a list of events, where there is one: why a sandbox cannot be made stands only there.
+pub(super) fn complaint(events: &Value) -> Option<String> {
+    let all = events["items"].as_array()?.iter();
+    let warnings = all.filter(|one| one["type"] == "Warning");
+    let newest = warnings.max_by_key(|one| one["lastTimestamp"].as_str().map(str::to_owned))?;
+    let text = |name: &str| newest[name].as_str().unwrap_or_default();
+    Some(format!("{}: {}", text("reason"), text("message")))
 }
 
 /// How far a pod is.
@@ -216,6 +227,18 @@ mod tests {
         assert!(matches!(state(&ended("panic")), State::Failed(_)));
         let evicted = json!({"status": {"phase": "Failed", "reason": "Evicted"}});
         assert_eq!(state(&evicted), State::Failed("Evicted ".into()));
+    }
+
+    #[test]
+    fn the_newest_warning_is_told() {
+        let event = |at: &str, kind: &str, text: &str| json!({"lastTimestamp": at, "type": kind, "reason": "R", "message": text});
+        let events = json!({"items": [
+            event("2026-01-01T00:00:02Z", "Warning", "no sandbox"),
+            event("2026-01-01T00:00:01Z", "Warning", "no DNS"),
+            event("2026-01-01T00:00:03Z", "Normal", "pulled"),
+        ]});
+        assert_eq!(complaint(&events).as_deref(), Some("R: no sandbox"));
+        assert_eq!(complaint(&json!({"items": []})), None);
     }
 
     #[test]

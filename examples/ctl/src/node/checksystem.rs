@@ -1,17 +1,24 @@
 //! `node checksystem`: what this kernel can do.
 
 use ocicat_dataplane::linux::Feature;
+use ocicat_node::config::Config;
 
+use crate::cli::Global;
 use crate::failure::Failure;
-use crate::output::{self, Format};
+use crate::output;
 use crate::table::Table;
 
 /// What many kernels are built without, and what takes its place; missing alone it is no failure.
 const OPTIONAL: [&str; 1] = ["ipip"];
 
-/// Tries every feature in a network namespace of its own.
-pub(super) async fn run(format: Format) -> Result<(), Failure> {
-    let features = tokio::task::spawn_blocking(ocicat_dataplane::linux::probe).await;
+/// Tries every feature in a network namespace of its own, with the settings where the node's configuration has them.
+pub(super) async fn run(global: &Global) -> Result<(), Failure> {
+    let format = global.output;
+    let path = global.config.exists().then_some(global.config.as_path());
+    let config = Config::load(path, ocicat_node::config::variables());
+    let config = config.map_err(|error| Failure::Failed(error.to_string()))?;
+    let probe = move || ocicat_dataplane::linux::probe_with(config.paths.sysctl.as_deref());
+    let features = tokio::task::spawn_blocking(probe).await;
     let features = features.map_err(|error| Failure::Failed(error.to_string()))?;
     let value = |feature: &Feature| {
         serde_json::json!({
