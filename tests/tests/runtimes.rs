@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use ocicat_datastore::model;
 use serde_json::json;
 
+#[path = "runtimes/agentless.rs"]
+mod agentless;
 #[path = "cni_nodes/nodes.rs"]
 mod cni_nodes;
 #[path = "runtimes/containerd.rs"]

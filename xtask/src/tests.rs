@@ -137,6 +137,11 @@ fn tests(stages: &mut Stages) -> Result<(), String> {
         Some(EXAMPLES),
         ("OCICAT_NODE", agent.as_os_str()),
     )?;
+    // Its store would come along into the thin plugins if it were built with them.
+    let direct = ["-p", "ocicat", "--features", "direct", "--test", "direct"];
+    let mut without_agent = cargo();
+    without_agent.args(["test", "--locked", "--manifest-path", EXAMPLES]);
+    stages.tests("plugin without an agent", without_agent.args(direct))?;
     simulation(stages)?;
     runtimes(stages)?;
     third_opinion(stages)?;

@@ -117,11 +117,22 @@ pub(crate) fn remove(link: &str) -> Result<(), CniError> {
     })
 }
 
-/// The addresses of a link in the current thread's namespace.
-pub(crate) fn addresses(link: &str) -> Result<Vec<IpAddr>, CniError> {
+fn entries(link: &str) -> Result<impl Iterator<Item = nix::ifaddrs::InterfaceAddress>, CniError> {
     let all = nix::ifaddrs::getifaddrs();
     let all = all.map_err(|errno| CniError::io("reading addresses", errno))?;
-    let of_link = all.filter(|entry| entry.interface_name == link);
+    Ok(all.filter(move |entry| entry.interface_name == link))
+}
+
+/// The hardware address of a link in the current thread's namespace. podman refuses a result without.
+pub(crate) fn mac(link: &str) -> Result<String, CniError> {
+    let mac = |entry: nix::ifaddrs::InterfaceAddress| entry.address?.as_link_addr()?.addr();
+    let mac = entries(link)?.find_map(mac).unwrap_or_default();
+    Ok(mac.map(|byte| format!("{byte:02x}")).join(":"))
+}
+
+/// The addresses of a link in the current thread's namespace.
+pub(crate) fn addresses(link: &str) -> Result<Vec<IpAddr>, CniError> {
+    let of_link = entries(link)?;
     let v4 =
         |entry: nix::ifaddrs::InterfaceAddress| Some(entry.address?.as_sockaddr_in()?.ip().into());
     Ok(of_link.filter_map(v4).collect())

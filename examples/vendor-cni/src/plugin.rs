@@ -93,9 +93,11 @@ impl Plugin for Manul {
             bridge::connect((&call.config.bridge, bridge), (&link, inside), &netns)?;
             bridge::configure(&netns, inside, address, gateway)?;
             let sandbox = call.netns.clone().unwrap_or_default();
+            let mac = bridge::within(&netns, || bridge::mac(inside))?;
+            let end = Interface::new(inside).mac(mac);
             Ok(AddResult::new()
-                .interface(Interface::new(&link))
-                .interface(Interface::new(inside).sandbox(sandbox.to_string_lossy()))
+                .interface(Interface::new(&link).mac(bridge::mac(&link)?))
+                .interface(end.sandbox(sandbox.to_string_lossy()))
                 .ip(IpConfig::new(address.into())
                     .interface(1)
                     .gateway(gateway.into()))

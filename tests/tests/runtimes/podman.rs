@@ -1,10 +1,10 @@
 //! podman on a node, with its CNI backend and folders of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cni_nodes::host::run;
 use crate::cni_nodes::{Host, Node};
@@ -22,19 +22,24 @@ pub(crate) const NETWORK: &str = "podman-net";
 
 impl Podman {
     /// podman on a node, with the image, and a network whose containers have the label `runtime: podman`.
-    pub(crate) fn new(node: &Node, image: &std::path::Path) -> Self {
-        let folder = node.folder.join("podman");
-        std::fs::create_dir_all(folder.join("net.d")).unwrap();
-        let path = |name: &str| folder.join(name).display().to_string();
+    pub(crate) fn new(node: &Node, image: &Path) -> Self {
         let labels = json!({"cni": {"labels": [{"key": "runtime", "value": "podman"}]}});
         let mut list = node.conflist(json!({"args": labels}));
         list["name"] = json!(NETWORK);
+        Self::on(Arc::clone(&node.host), &node.folder, &list, image)
+    }
+
+    /// podman on a host, with the plugins in `bin` of this folder, and a network of this list.
+    pub(crate) fn on(host: Arc<Host>, home: &Path, list: &Value, image: &Path) -> Self {
+        let folder = home.join("podman");
+        std::fs::create_dir_all(folder.join("net.d")).unwrap();
+        let path = |name: &str| folder.join(name).display().to_string();
         std::fs::write(folder.join("net.d/10-podman.conflist"), list.to_string()).unwrap();
         let config = format!(
             "[network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [\"{}/bin\"]\nnetwork_config_dir = \"{}\"\n\
              [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\ntmp_dir = \"{}\"\n\
              [containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\nseccomp_profile = \"unconfined\"\n",
-            node.folder.display(),
+            home.display(),
             path("net.d"),
             path("tmp"),
         );
@@ -47,10 +52,7 @@ impl Podman {
         std::fs::write(folder.join("storage.conf"), storage).unwrap();
         let policy = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
         std::fs::write(folder.join("policy.json"), policy).unwrap();
-        let podman = Self {
-            host: Arc::clone(&node.host),
-            folder,
-        };
+        let podman = Self { host, folder };
         let policy = podman.folder.join("policy.json");
         run(podman
             .command()
