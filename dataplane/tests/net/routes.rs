@@ -212,3 +212,60 @@ fn a_pods_route_is_adopted_and_not_taken_away_before_the_state_knows_of_it() {
         assert_eq!(our_routes(), [] as [String; 0]);
     });
 }
+
+#[test]
+fn a_link_that_gets_anothers_number_gets_none_of_its_routes() {
+    async_node(async || {
+        let mut kernel = kernel();
+        let number = |link: &str, number: u32| {
+            ip(&format!("link add {link} index {number} type bridge"));
+            ip(&format!("link set {link} up"));
+        };
+        number("up0", 77);
+        let desired = state([
+            route("10.1.0.1/32", [Hop::Link(name("up0"))]),
+            route("fd01::1/128", [Hop::Link(name("up0"))]),
+        ]);
+        assert_eq!(kernel.apply(&desired).await.unwrap().failed, []);
+        assert_eq!(our_routes().len(), 2);
+        // Between two looks: the number is another link's, and the name another number's.
+        ip("link del up0");
+        number("other0", 77);
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!(
+            report.failed,
+            [],
+            "nothing was heard yet, nothing was asked"
+        );
+        heard(&mut kernel).await;
+        let report = kernel.apply(&desired).await.unwrap();
+        let faults: Vec<_> = report.failed.iter().map(|one| &one.fault).collect();
+        let missing = Fault::LinkMissing(name("up0"));
+        assert_eq!(faults, [&missing, &missing]);
+        assert_eq!(our_routes(), [] as [String; 0]);
+        number("up0", 78);
+        heard(&mut kernel).await;
+        assert_eq!(kernel.apply(&desired).await.unwrap().failed, []);
+        assert_eq!(
+            our_routes(),
+            [
+                "10.1.0.1 dev up0 scope link",
+                "fd01::1 dev up0 metric 1024 pref medium"
+            ]
+        );
+        // The numbers of the two are exchanged at once.
+        for link in ["up0", "other0"] {
+            ip(&format!("link del {link}"));
+        }
+        number("up0", 77);
+        number("other0", 78);
+        heard(&mut kernel).await;
+        assert_eq!(kernel.apply(&desired).await.unwrap().failed, []);
+        let found: Vec<_> = our_routes();
+        assert!(
+            found.iter().all(|line| line.contains("dev up0")),
+            "{found:?}"
+        );
+        assert_eq!(found.len(), 2);
+    });
+}
