@@ -228,30 +228,26 @@ mod tests {
         assert_eq!(of_host_by(&all, |_| false), FALLBACK);
     }
 
+    const NONE: InUse = InUse {
+        ipip: false,
+        vxlan: false,
+        vxlan_v6: false,
+    };
+
     #[test]
     fn overrides_are_felixs() {
-        const NONE: InUse = InUse {
-            ipip: false,
-            vxlan: false,
-            vxlan_v6: false,
-        };
         let ipip = InUse { ipip: true, ..NONE };
         let vxlan = InUse {
             vxlan: true,
             ..NONE
         };
         let all = InUse {
-            ipip: true,
-            vxlan: true,
             vxlan_v6: true,
+            ipip: true,
+            ..vxlan
         };
         let none = Overrides::default();
-        let given = Overrides {
-            ipip: Some(1400),
-            vxlan: Some(1300),
-            vxlan_v6: Some(0),
-            pods: None,
-        };
+        let given = Overrides::new(1400, 1300, 0);
         // Host, in use, overrides; then tunl0, both of VXLAN, pods, and what is too large.
         let no: &[&str] = &[];
         for (host, used, wanted, expected, large) in [
@@ -270,23 +266,11 @@ mod tests {
             (
                 1500,
                 vxlan,
-                Overrides {
-                    pods: Some(1500),
-                    ..none
-                },
+                none.pods(1500),
                 (1480, 1450, 1430, 1500),
                 &["mtu"],
             ),
-            (
-                1500,
-                vxlan,
-                Overrides {
-                    pods: Some(1280),
-                    ..given
-                },
-                (1400, 1300, 1430, 1280),
-                no,
-            ),
+            (1500, vxlan, given.pods(1280), (1400, 1300, 1430, 1280), no),
             (40, all, none, (20, 0, 0, 0), no),
         ] {
             let plan = plan(host, used, &wanted);
