@@ -54,10 +54,17 @@ fn apply(value: &mut Value, patch: &Value, form: PatchForm) -> Result<(), Failur
 pub async fn label(at: &Connection, args: &cli::Label, format: Format) -> Result<(), Failure> {
     let kind = kinds::kind(&args.kind)?;
     let key = key(kind, args.namespace.namespace.as_deref(), &args.name);
-    modify(at, &key, |value| {
-        relabel(value, &args.labels, args.overwrite)
-    })
-    .await?;
+    let mut labels = args.labels.clone();
+    if args.remove {
+        if let Some(pair) = labels.iter().find(|label| label.contains('=')) {
+            let text = format!("{pair}: --remove wants the label's key alone");
+            return Err(Failure::Usage(text));
+        }
+        for label in labels.iter_mut().filter(|label| !label.ends_with('-')) {
+            label.push('-');
+        }
+    }
+    modify(at, &key, |value| relabel(value, &labels, args.overwrite)).await?;
     say(&key, "labelled", format);
     Ok(())
 }

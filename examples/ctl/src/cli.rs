@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod calicoctl;
 mod connectivity;
 
+pub use calicoctl::understood;
 pub use connectivity::{Connectivity, ConnectivityProbe, ConnectivityTest};
 
 use crate::output::Format;
@@ -41,6 +43,9 @@ pub struct Global {
     /// How to print; `json` also makes an error one JSON object on standard error.
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub output: Format,
+    /// For scripts that were written for calicoctl: versions that differ are told by `version`, and stop nothing.
+    #[arg(long, global = true, hide = true)]
+    pub allow_version_mismatch: bool,
 }
 
 /// What to do.
@@ -160,7 +165,7 @@ pub struct Patch {
     #[arg(short, long)]
     pub patch: String,
     /// What the patch is.
-    #[arg(long = "type", value_enum, default_value_t)]
+    #[arg(short = 't', long = "type", value_enum, default_value_t)]
     pub form: PatchForm,
     /// The namespace.
     #[command(flatten)]
@@ -206,6 +211,9 @@ pub struct Label {
     /// `KEY=VALUE` to set, `KEY-` to remove.
     #[arg(required = true)]
     pub labels: Vec<String>,
+    /// Remove the labels that are named, each by its key.
+    #[arg(long, conflicts_with = "overwrite")]
+    pub remove: bool,
     /// Change labels that have another value.
     #[arg(long)]
     pub overwrite: bool,
@@ -256,7 +264,7 @@ pub enum Ipam {
     /// Changes the settings; prints them.
     Configure {
         /// No node takes an address from another node's block.
-        #[arg(long)]
+        #[arg(long, alias = "strictaffinity")]
         strict_affinity: Option<bool>,
         /// Nodes claim blocks as they need them.
         #[arg(long)]

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ocicatctl::cli::Cli;
+use ocicatctl::cli::{self, Cli};
 
 /// What a shell calls a program that SIGPIPE ended: 128 and the signal's number.
 const PIPE: i32 = 141;
 
 fn main() -> ExitCode {
     quiet_when_nobody_reads();
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::understood(std::env::args_os()));
     let json = cli.global.output.is_json();
     match ocicatctl::run::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -336,3 +336,40 @@ fn nobody_who_reads_is_no_crash() {
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn what_users_of_calicoctl_type_is_understood() {
+    let bench = Bench::new();
+    let pool = bench.file("pool.yaml", POOL);
+    let report = bench.file("report.json", "");
+    let report = report.to_str().unwrap();
+    for words in [
+        &["create", "-f", pool.to_str().unwrap()][..],
+        &["label", "ippool", "pods", "rack=1"],
+        &["label", "ippool", "pods", "rack", "--remove"],
+        &[
+            "patch",
+            "ippool",
+            "pods",
+            "-t",
+            "merge",
+            "-p",
+            "{\"spec\": {\"natOutgoing\": true}}",
+        ],
+        &["ipam", "check", "-o", report, "--allow-version-mismatch"],
+        &["ipam", "release", "--from-report", report],
+        &["ipam", "configure", "--strictaffinity=true"],
+    ] {
+        let (code, out, err) = bench.run(words);
+        assert_eq!(code, 0, "{words:?}: {out}{err}");
+    }
+    let (_, out, _) = bench.run(&["ipam", "configure", "show"]);
+    assert!(
+        out.contains("StrictAffinity") && out.contains("true"),
+        "{out}"
+    );
+    let pool = bench.json(&["get", "ippool", "pods"]);
+    assert_eq!(pool["metadata"]["labels"]["rack"], Value::Null);
+    let (code, _, err) = bench.run(&["label", "ippool", "pods", "rack=1", "--remove"]);
+    assert!(code == 2 && err.contains("key alone"), "{code} {err}");
+}

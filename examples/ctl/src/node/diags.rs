@@ -258,6 +258,7 @@ mod tests {
             config: "/nonexistent".into(),
             run: "/nonexistent".into(),
             output: crate::output::Format::Table,
+            allow_version_mismatch: false,
         };
         let secrets = folder.path().join("secrets");
         let of = |url: String| {
