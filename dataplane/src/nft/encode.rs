@@ -217,8 +217,15 @@ fn immediate(b: &mut Buffer, register: u32, value: &[u8]) {
 fn is(b: &mut Buffer, field: Field, not: bool, value: &Value) {
     match value {
         Value::Net(net) => {
+            let mut address = address_bytes(net.address());
+            if let Some(bytes) = whole_bytes(field, net.length()) {
+                // As nft does: the bytes that matter, and no mask.
+                payload(b, REG, NETWORK_HEADER, offset(field), bytes);
+                address.truncate(usize::from(net.length() / 8));
+                compare(b, not, &address);
+                return;
+            }
             load(b, field, REG);
-            let address = address_bytes(net.address());
             if !net.is_host() {
                 let mask = mask_bytes(net.length(), address.len());
                 bitwise(b, &mask, &vec![0; address.len()]);
@@ -238,6 +245,29 @@ fn is(b: &mut Buffer, field: Field, not: bool, value: &Value) {
             load(b, field, REG);
             compare(b, not, &plain_bytes(value));
         }
+    }
+}
+
+/// The bytes of a prefix that the kernel loads and compares as one number; others need a mask anyway.
+fn whole_bytes(field: Field, length: u8) -> Option<u32> {
+    let bytes = match (field, length) {
+        (Field::Source(_) | Field::Destination(_), 8) => 1,
+        (Field::Source(_) | Field::Destination(_), 16) => 2,
+        (Field::Source(IpVersion::V6) | Field::Destination(IpVersion::V6), 32) => 4,
+        _ => return None,
+    };
+    Some(bytes)
+}
+
+/// Where an address is in the network header.
+const fn offset(field: Field) -> u32 {
+    match field {
+        Field::Source(IpVersion::V4) => 12,
+        Field::Destination(IpVersion::V4) => 16,
+        Field::Source(IpVersion::V6) => 8,
+        Field::Destination(IpVersion::V6) => 24,
+        Field::ArpSender => 14,
+        _ => 0,
     }
 }
 
@@ -297,15 +327,15 @@ fn load(b: &mut Buffer, field: Field, register: u32) {
         Field::Protocol => meta(b, META_L4PROTO, register),
         Field::InLink => meta(b, META_IN_NAME, register),
         Field::OutLink => meta(b, META_OUT_NAME, register),
-        Field::Source(IpVersion::V4) => payload(b, register, NETWORK_HEADER, 12, 4),
-        Field::Destination(IpVersion::V4) => payload(b, register, NETWORK_HEADER, 16, 4),
-        Field::Source(IpVersion::V6) => payload(b, register, NETWORK_HEADER, 8, 16),
-        Field::Destination(IpVersion::V6) => payload(b, register, NETWORK_HEADER, 24, 16),
+        Field::Source(version) | Field::Destination(version) => {
+            let bytes = if version == IpVersion::V4 { 4 } else { 16 };
+            payload(b, register, NETWORK_HEADER, offset(field), bytes);
+        }
         Field::SourcePort => payload(b, register, TRANSPORT_HEADER, 0, 2),
         Field::DestinationPort => payload(b, register, TRANSPORT_HEADER, 2, 2),
         Field::Icmp => payload(b, register, TRANSPORT_HEADER, 0, 2),
         Field::IcmpType => payload(b, register, TRANSPORT_HEADER, 0, 1),
-        Field::ArpSender => payload(b, register, NETWORK_HEADER, 14, 4),
+        Field::ArpSender => payload(b, register, NETWORK_HEADER, offset(field), 4),
         Field::NeighbourTarget => payload(b, register, TRANSPORT_HEADER, 8, 16),
     }
 }

@@ -135,12 +135,12 @@ fn of_the_base() -> Vec<Expected> {
             "raw-prerouting",
             0,
             words(&[
-                &[InName, IsNot(lo)],
                 &v4,
                 &[
-                    Network(16, 4),
-                    Mask(vec![255, 0, 0, 0], vec![0; 4]),
-                    Is(vec![127, 0, 0, 0]),
+                    Network(16, 1),
+                    Is(vec![127]),
+                    InName,
+                    IsNot(lo),
                     Count,
                     Drop,
                 ],

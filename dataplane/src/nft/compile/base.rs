@@ -162,14 +162,15 @@ fn prerouting(base: &Base<'_>) -> Vec<Rule> {
     let loopback = Prefix::containing([127, 0, 0, 0].into(), 8).ok();
     let mut rules = Vec::new();
     if let (Some(net), Ok(lo)) = (loopback, LinkName::new("lo")) {
+        // The link last: every packet comes by here, and names take longest to compare.
         let mut martian = vec![
+            Statement::version(IpVersion::V4),
+            Statement::is(Field::Destination(IpVersion::V4), Value::Net(net)),
             Statement::Is {
                 field: Field::InLink,
                 not: true,
                 value: Value::Link(lo),
             },
-            Statement::version(IpVersion::V4),
-            Statement::is(Field::Destination(IpVersion::V4), Value::Net(net)),
         ];
         martian.extend([Statement::Counter, Statement::Verdict(Verdict::Drop)]);
         rules.push(Rule::new(martian, "to 127.0.0.0/8 from outside"));
