@@ -121,6 +121,12 @@ impl Churn {
         Ok(done.join(", "))
     }
 
+    /// The node whose agent is never killed, so that slow growth has time to show.
+    pub(super) fn steady(cluster: &Cluster) -> Option<String> {
+        let pods = cluster.scenario.pods.iter();
+        pods.map(|pod| pod.node.clone()).min()
+    }
+
     /// The nodes whose agents run.
     fn alive(&self, cluster: &Cluster) -> Vec<String> {
         let nodes = cluster.agents.keys();
@@ -128,6 +134,14 @@ impl Churn {
             .filter(|node| !self.killed.contains(node))
             .cloned()
             .collect()
+    }
+
+    /// The nodes whose agents run and may be killed.
+    fn mortal(&self, cluster: &Cluster) -> Vec<String> {
+        let steady = Self::steady(cluster);
+        let mut nodes = self.alive(cluster);
+        nodes.retain(|node| Some(node) != steady.as_ref());
+        nodes
     }
 
     async fn add(&mut self, cluster: &mut Cluster) -> Result<Vec<Written>> {
@@ -218,7 +232,7 @@ impl Churn {
                 .context("a killed agent is known")?;
             agent.restart()?;
             agent.ready(READY).await?;
-        } else if let Some(node) = self.pick(&self.alive(cluster)) {
+        } else if let Some(node) = self.pick(&self.mortal(cluster)) {
             cluster
                 .agents
                 .get(&node)
