@@ -26,6 +26,7 @@ usage: cargo xtask COMMAND
   vm [lab]          the kernel tests and the lab's IP in IP on Debian's kernel under qemu; lab: that alone
   package           package every crate and build a program against each archive, outside the workspace
   dist              static programs, the image, the manifests and their checksums, in target/dist
+  documents         run the commands that documents show, and look for what they say is printed (build first: lab)
   costs [--write]   what each crate costs who adds it; --write measures builds, too, and updates README.md
   crds [--check]    write examples/deploy/crds, the definitions for the Kubernetes API; --check compares
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ("vm", ["lab"]) => vm::run_lab(),
         ("package", []) => package::run(),
         ("dist", []) => dist::dist(),
+        ("documents", []) => documents::run_all(),
         ("costs", []) => costs::run_costs(false),
         ("costs", ["--write"]) => costs::run_costs(true),
         ("crds", []) => crds::run(false),

@@ -113,3 +113,22 @@ fn the_reflectors_peers_are_valid() {
     let read = ocicatctl::manifest::read("peers.yaml", &text).unwrap();
     assert_eq!(read.len(), 2);
 }
+
+#[test]
+fn the_patch_for_the_hosts_etc_fits_the_daemonsets() {
+    let patch = documents("kubernetes/host-etc.yaml").remove(0);
+    let pod = &patch["spec"]["template"]["spec"];
+    let mount = &pod["containers"][0]["volumeMounts"][0];
+    assert_eq!(mount["name"], pod["volumes"][0]["name"]);
+    let path = mount["mountPath"].as_str().unwrap();
+    for variant in ["kubernetes", "etcd"] {
+        let set = documents(&format!("{variant}/daemonset.yaml")).remove(0);
+        let container = &set["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["name"], pod["containers"][0]["name"]);
+        let config = std::fs::read_to_string(folder().join(variant).join("config.yaml")).unwrap();
+        assert!(
+            config.contains(&format!("# host-etc = \"{path}\"")),
+            "{variant}"
+        );
+    }
+}
