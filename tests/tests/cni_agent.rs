@@ -455,6 +455,8 @@ fn an_unknown_container_and_a_node_that_cannot_be_programmed() {
         }
     });
     assert!(!error.details.is_empty(), "{error:?}");
+    let refused = code(runtime.add(&list, &pod("b", "eth0", &sandbox)));
+    assert_eq!(refused.code, CniError::TRY_AGAIN_LATER, "{refused:?}");
     // It lets go: the agent programs its own table again.
     drop(words);
     drop(owner);

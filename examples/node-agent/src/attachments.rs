@@ -101,6 +101,10 @@ impl Attachments {
         if !facts.ready {
             return Err(AttachmentError::NotReady(facts.reasons.join("; ")));
         }
+        if !facts.limited.is_empty() {
+            // Nothing would hold the pod to its policy, not even to none at all.
+            return Err(AttachmentError::NotReady(facts.limited.join("; ")));
+        }
         let endpoint = pod.endpoint_name(&self.node);
         let _turn = self.busy.lock(&endpoint).await;
         let existing = self

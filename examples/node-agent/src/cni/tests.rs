@@ -64,14 +64,17 @@ async fn bench() -> Bench {
     bench
 }
 
-/// A core whose policies are always in force.
+/// A core whose policies are always in force, but for pods called late.
 fn policy_at_once() -> mpsc::Sender<Question> {
     let (ask, mut asked) = mpsc::channel(16);
     tokio::spawn(async move {
         while let Some(question) = asked.recv().await {
-            if let Question::Wait { answer, .. } = question {
+            if let Question::Wait {
+                answer, objects, ..
+            } = question
+            {
                 let _ = answer.send(Waited {
-                    ok: true,
+                    ok: !objects.iter().any(|object| object.name.contains("late")),
                     waited_ms: 0,
                     error: None,
                 });
@@ -269,6 +272,10 @@ async fn an_agent_that_is_not_in_sync_says_so() {
     let error = bench.server.status(about.clone()).await.unwrap_err();
     assert_eq!(error.code, CniError::LIMITED_CONNECTIVITY);
     assert!(error.details.contains("does not answer"), "{error:?}");
+    // And no pod starts whose policy nothing would enforce.
+    let error = bench.add(&pod).await.unwrap_err();
+    assert_eq!(error.code, CniError::TRY_AGAIN_LATER);
+    assert!(error.msg.contains("does not answer"), "{error:?}");
     bench.facts.send_modify(|facts| {
         *facts = Arc::new(Facts {
             ready: true,
@@ -276,6 +283,25 @@ async fn an_agent_that_is_not_in_sync_says_so() {
         });
     });
     bench.server.status(about).await.unwrap();
+}
+
+/// Its endpoint is in the kernel by then, and denies.
+#[tokio::test]
+async fn a_pod_whose_policy_is_late_starts_and_is_counted() {
+    let bench = bench().await;
+    let pod = |name: &str| {
+        of_pod(
+            request_of(network("net", json!({})), name, "eth0"),
+            "shop",
+            name,
+        )
+    };
+    bench.add(&pod("early")).await.unwrap();
+    let late = &bench.server.attachments.counts.policy_late;
+    assert_eq!(late.load(Ordering::Relaxed), 0);
+    bench.add(&pod("late")).await.unwrap();
+    assert_eq!(late.load(Ordering::Relaxed), 1);
+    assert_eq!(bench.links(), 2);
 }
 
 /// Each of kernel, IPAM and store says something else than what was answered, one at a time.
