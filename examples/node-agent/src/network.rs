@@ -141,6 +141,8 @@ pub struct Inputs<'a> {
     pub learned: &'a BTreeMap<Prefix, Learned>,
     /// How the kernel reaches next hops that are no neighbours.
     pub gateways: &'a BTreeMap<IpAddr, Hop>,
+    /// What parameters say about the MTU of tunnels.
+    pub mtus: ocicat_dataplane::mtu::Overrides,
 }
 
 impl Inputs<'_> {

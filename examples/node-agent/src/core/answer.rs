@@ -216,13 +216,35 @@ impl Core {
             .uplink
             .as_ref()
             .map_or(mtu::FALLBACK, |uplink| uplink.mtu);
+        mtu::plan(host, self.tunnels_in_use(), &self.mtus()).pods
+    }
+
+    fn tunnels_in_use(&self) -> mtu::InUse {
         let tunnels = Tunnels::of(&self.world.pools);
-        let overheads = [
-            (tunnels.ipip, mtu::IPIP_OVERHEAD),
-            (tunnels.vxlan, mtu::VXLAN_OVERHEAD),
-            (tunnels.vxlan_v6, mtu::VXLAN_V6_OVERHEAD),
-        ];
-        let used = overheads.into_iter().filter(|(used, _)| *used);
-        mtu::of_pods(host, used.map(|(_, overhead)| overhead))
+        mtu::InUse {
+            ipip: tunnels.ipip,
+            vxlan: tunnels.vxlan,
+            vxlan_v6: tunnels.vxlan_v6,
+        }
+    }
+
+    /// What parameters say about the MTU of tunnels.
+    pub(super) fn mtus(&self) -> mtu::Overrides {
+        let stated = |name: &str| self.felix(name)?.trim().parse::<u32>().ok();
+        let ipip = stated("ipipMTU").or_else(|| stated("ipInIpMtu"));
+        mtu::Overrides::new(
+            ipip.unwrap_or(0),
+            stated("vxlanMTU").unwrap_or(0),
+            stated("vxlanMTUV6").unwrap_or(0),
+        )
+    }
+
+    /// Which of them are more than the uplink carries.
+    pub(super) fn mtus_too_large(&self) -> Vec<String> {
+        let uplink = self.fixed.uplink.as_ref().map(|uplink| uplink.mtu);
+        let (in_use, mtus) = (self.tunnels_in_use(), self.mtus());
+        let plan = uplink.map(|host| mtu::plan(host, in_use, &mtus));
+        let wrong = plan.map(|plan| plan.too_large(in_use)).unwrap_or_default();
+        wrong.iter().map(ToString::to_string).collect()
     }
 }

@@ -80,6 +80,7 @@ impl Core {
             &mut problems,
         );
         let warnings = parameters.warnings();
+        problems.extend(self.mtus_too_large());
         for warning in problems.into_iter().chain(warnings) {
             if self.warned.insert(warning.clone()) {
                 tracing::warn!(warning, "a parameter is not followed");

@@ -33,6 +33,7 @@ impl Core {
             pods: &pods,
             learned: &learned,
             gateways: &self.gateways,
+            mtus: self.mtus(),
         });
         for (key, route) in &self.adopted {
             if self.world.own_blocks.contains(&key.prefix) {

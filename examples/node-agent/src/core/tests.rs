@@ -306,3 +306,31 @@ fn a_pod_sends_from_others_addresses_only_where_the_cluster_allows_it() {
         assert_eq!(allowed(&bench), ranges, "{setting}");
     }
 }
+
+#[test]
+fn felix_says_how_large_packets_in_tunnels_are() {
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    let pool = json!({"cidr": "10.1.0.0/16", "vxlanMode": "Always"});
+    bench.put("IPPool", "vxlan", pool);
+    bench.sync();
+    let mtu = |bench: &Bench| {
+        let device = LinkName::new("vxlan.calico").unwrap();
+        let link = bench.state().links.get(&device).map(|link| link.mtu);
+        (link, bench.facts.borrow().mtu)
+    };
+    assert_eq!(mtu(&bench), (Some(1450), 1450));
+    for (stated, expected) in [(1400, 1400), (0, 1450)] {
+        let spec = json!({"vxlanMTU": stated});
+        bench.put("FelixConfiguration", "default", spec);
+        bench.core.advance();
+        assert_eq!(mtu(&bench), (Some(expected), expected));
+    }
+    bench.put("FelixConfiguration", "default", json!({"vxlanMTU": 1500}));
+    bench.core.advance();
+    assert!(
+        bench.core.warned.iter().any(|one| one.contains("vxlanMTU")),
+        "{:?}",
+        bench.core.warned
+    );
+}

@@ -60,6 +60,7 @@ fn cluster(vxlan: When) -> Cluster {
 impl Cluster {
     fn plan(&self) -> Network {
         plan(&Inputs {
+            mtus: ocicat_dataplane::mtu::Overrides::default(),
             own: &self.own,
             name: "own",
             uplink_v6: None,

@@ -31,19 +31,19 @@ impl Network {
         let (Some(uplink), Ok(name)) = (inputs.uplink(true), names::link(names::IPIP_LINK)) else {
             return;
         };
-        let largest = uplink.mtu.saturating_sub(mtu::IPIP_OVERHEAD);
+        let plan = mtu::plan(uplink.mtu, mtu::InUse::default(), &inputs.mtus);
         let link =
-            Link::new(LinkKind::Ipip, largest).addresses(inputs.own.ipip.map(IpNetwork::from));
+            Link::new(LinkKind::Ipip, plan.ipip).addresses(inputs.own.ipip.map(IpNetwork::from));
         self.links.insert(name, Arc::new(link));
     }
 
     fn vxlan_link(&mut self, inputs: &Inputs<'_>, ipv4: bool) {
-        let (device, overhead, derived) = if ipv4 {
+        let (device, derived) = if ipv4 {
             let mac = names::vtep_mac(inputs.name);
-            (names::VXLAN_LINK, mtu::VXLAN_OVERHEAD, mac)
+            (names::VXLAN_LINK, mac)
         } else {
             let mac = names::vtep_mac_v6(inputs.name);
-            (names::VXLAN_LINK_V6, mtu::VXLAN_V6_OVERHEAD, mac)
+            (names::VXLAN_LINK_V6, mac)
         };
         let (Some(uplink), Some(local), Ok(name)) = (
             inputs.uplink(ipv4),
@@ -61,7 +61,8 @@ impl Network {
             parent: Some(uplink.name.clone()),
             mac: vtep.map_or(derived, |(_, mac)| mac),
         };
-        let largest = uplink.mtu.saturating_sub(overhead);
+        let plan = mtu::plan(uplink.mtu, mtu::InUse::default(), &inputs.mtus);
+        let largest = if ipv4 { plan.vxlan } else { plan.vxlan_v6 };
         let link = Link::new(kind, largest).addresses(address.map(IpNetwork::from));
         self.links.insert(name.clone(), Arc::new(link));
         for node in inputs.nodes.values() {
