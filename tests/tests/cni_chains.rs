@@ -49,6 +49,14 @@ fn ipam(node: &Node, more: Value) -> Value {
     ipam
 }
 
+/// A pod of our own, and its address.
+fn routed_pod(node: &Node) -> (Sandbox, std::net::IpAddr) {
+    let only = json!({"ipam": {"type": "ocicat-ipam", "ipv4_pools": ["pods"]}});
+    let (list, sandbox) = (node.list("k8s-pod-network", only), Sandbox::new());
+    let added = node.runtime().add(&list, &pod("routed", &sandbox));
+    (sandbox, added.unwrap().ips[0].address.ip())
+}
+
 #[test]
 fn ptp_bridge_and_macvlan_take_our_addresses() {
     let nodes = nodes();
@@ -58,13 +66,7 @@ fn ptp_bridge_and_macvlan_take_our_addresses() {
         .put::<IpPool>(json!({"metadata": {"name": "others"},
         "spec": {"cidr": "10.250.0.0/20"}}));
     let runtime = node.runtime();
-    let pods = node.list(
-        "k8s-pod-network",
-        json!({"ipam": {"type": "ocicat-ipam", "ipv4_pools": ["pods"]}}),
-    );
-    let routed = Sandbox::new();
-    let added = runtime.add(&pods, &pod("routed", &routed)).unwrap();
-    let routed_address = added.ips[0].address.ip();
+    let (routed, routed_address) = routed_pod(node);
     node.host.ip("link add segment type bridge");
     node.host.ip("link set segment up");
     for (plugin, more, length) in [
