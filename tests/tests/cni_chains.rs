@@ -96,9 +96,8 @@ fn ptp_bridge_and_macvlan_take_our_addresses() {
         if name != "macvlan" {
             let gateway = results[0].ips[0].gateway.unwrap();
             ping(&first, &gateway.to_string());
-            let mut from_node = node.host.command("ping");
-            from_node.args(["-c", "1", "-W", "2"]);
-            run(from_node.arg(addresses[1].ip().to_string()));
+            let from_node = format!("ping -c 1 -W 2 {}", addresses[1].ip());
+            run(node.host.command("sh").args(["-c", &from_node]));
             ping(&routed, &addresses[1].ip().to_string());
             ping(&second, &routed_address.to_string());
         }
