@@ -69,22 +69,20 @@ fn ptp_bridge_and_macvlan_take_our_addresses() {
     let (routed, routed_address) = routed_pod(node);
     node.host.ip("link add segment type bridge");
     node.host.ip("link set segment up");
-    for (plugin, more, length) in [
-        (json!({"type": "ptp"}), json!({}), 26),
+    for (plugin, length) in [
+        (json!({"type": "ptp"}), 26),
         (
             json!({"type": "bridge", "bridge": "br-ocicat", "isGateway": true}),
-            json!({}),
             26,
         ),
         (
             json!({"type": "macvlan", "master": "segment", "mode": "bridge"}),
-            json!({}),
             20,
         ),
     ] {
         let name = plugin["type"].as_str().unwrap().to_owned();
         let mut plugin = plugin;
-        plugin["ipam"] = ipam(node, more);
+        plugin["ipam"] = ipam(node, json!({}));
         let list = list(&name, json!([plugin]));
         let (first, second) = (Sandbox::new(), Sandbox::new());
         let add = |id, sandbox| runtime.add(&list, &pod(id, sandbox)).unwrap();
@@ -101,15 +99,8 @@ fn ptp_bridge_and_macvlan_take_our_addresses() {
             ping(&routed, &addresses[1].ip().to_string());
             ping(&second, &routed_address.to_string());
         }
-        assert_eq!(
-            nodes
-                .cluster
-                .held()
-                .keys()
-                .filter(|h| h.starts_with(&name))
-                .count(),
-            2
-        );
+        let held = nodes.cluster.held();
+        assert_eq!(held.keys().filter(|h| h.starts_with(&name)).count(), 2);
         runtime.check(&list, &pod("a", &first)).unwrap();
         for (id, sandbox) in [("a", &first), ("b", &second)] {
             runtime.del(&list, &pod(id, sandbox)).unwrap();
