@@ -5,6 +5,8 @@
 
 #[path = "nft/adopt.rs"]
 mod adopt;
+#[path = "nft/hosts.rs"]
+mod hosts;
 #[path = "nft/lab.rs"]
 mod lab;
 #[path = "nft/loss.rs"]

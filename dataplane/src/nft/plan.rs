@@ -237,11 +237,23 @@ pub(crate) fn plan(goal: &Goal<'_>, known: &Known) -> Plan {
     let chains = chains.filter(|name| known.chains.contains_key(*name));
     plan.old.extend(chains.cloned().map(Op::DelChain));
     for name in goal.dirty.sets.iter().chain(goal.dirty.elements.keys()) {
-        if known.sets.contains_key(name) && !wants_set(goal.desired, name) && goal.removes(name) {
+        let unwanted = !wants_set(goal.desired, name) && goal.removes(name);
+        if let Some(have) = known.sets.get(name).filter(|_| unwanted) {
+            plan.switch.extend(drain(name, have));
             plan.old.push(Op::DelSet(name.clone()));
         }
     }
     plan
+}
+
+/// The end of what leads from a map to chains. The kernel lets no chain go that an element leads to, not even when the
+/// map goes in the same transaction; it is empty before, behind the rules that no longer look into it.
+fn drain(name: &Name, have: &KnownSet) -> Option<Op> {
+    let Content::Elements(there) = &have.content else {
+        return None;
+    };
+    let leads = there.iter().any(|element| element.verdict.is_some());
+    leads.then(|| Op::DelElements(name.clone(), there.iter().cloned().collect()))
 }
 
 pub(crate) fn wants_set(desired: &Desired, name: &Name) -> bool {

@@ -397,9 +397,6 @@ impl Core {
                 // Without its table nothing of a pod's policy is in force.
                 let table = report.failed.iter();
                 let table = table.filter(|one| one.object == ocicat_dataplane::Object::Policies);
-                // A chain that nothing leads to any more and that does not end decides about no packet.
-                let table =
-                    table.filter(|one| !one.to_string().contains("errno 16: the end of chain"));
                 self.broken = table.map(ToString::to_string).collect();
                 self.failures = report.failed.iter().map(ToString::to_string).collect();
                 self.refused += self.failures.len() as u64;

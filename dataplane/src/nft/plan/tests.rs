@@ -5,7 +5,8 @@ use crate::State;
 use crate::nft::ruleset::Part;
 use crate::nft::statement::{Statement, Verdict};
 use crate::state::{
-    Action, EndTier, IpVersion, LinkName, Member, Policy, PolicyId, Rule, Tier, Workload,
+    Action, EndTier, EndpointId, HostEndpoint, IpVersion, LinkName, Member, Policy, PolicyId, Rule,
+    Tier, Workload,
 };
 
 /// The kernel, as far as transactions go: it refuses what the real one would.
@@ -167,6 +168,18 @@ fn pod(policies: &[&str]) -> Arc<Workload> {
     })
 }
 
+fn uplink(policies: &[&str]) -> Arc<HostEndpoint> {
+    let tiers = &pod(policies).ingress;
+    Arc::new(HostEndpoint {
+        link: LinkName::new("eth0").ok(),
+        ingress: tiers.clone(),
+        egress: tiers.clone(),
+        forward_ingress: tiers.clone(),
+        forward_egress: Vec::new(),
+        profiles: Vec::new(),
+    })
+}
+
 fn from_set(id: &str) -> Arc<Policy> {
     let mut rule = Rule::new(Action::Allow);
     rule.source.sets.push(SetId::new(id));
@@ -231,6 +244,11 @@ fn every_step_is_possible_and_the_last_one_is_nothing() {
     state.policies.insert(PolicyId::new("b"), from_set("s:b"));
     state.workloads.insert(link("cali1"), pod(&["a", "b"]));
     assert_eq!(check(&state, &mut kernel, &mut desired), 1);
+    // Policy of the node's own interface: its maps come and go with it.
+    state.hosts.insert(EndpointId::new("eth0"), uplink(&["a"]));
+    assert_eq!(check(&state, &mut kernel, &mut desired), 2);
+    state.hosts.clear();
+    assert_eq!(check(&state, &mut kernel, &mut desired), 2);
     state.workloads.clear();
     assert_eq!(check(&state, &mut kernel, &mut desired), 2);
     assert!(

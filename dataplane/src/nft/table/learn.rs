@@ -89,7 +89,7 @@ impl Table {
 
     fn learn_elements(&mut self, state: &State, name: &Name, touched: &BTreeSet<Element>) {
         let Some(want) = self.desired.collected.get(name).filter(|set| set.exists()) else {
-            if !state.incomplete {
+            if !state.incomplete && !self.stuck.contains_key(name) {
                 self.known.sets.remove(name);
             }
             return;
