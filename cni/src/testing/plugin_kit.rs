@@ -3,6 +3,10 @@
 //! The program is run as a runtime would run it, in a network namespace that stands for the host and is thrown away afterwards, so
 //! that nothing of this machine is touched. It needs root (or a user namespace) and `ip` of iproute2.
 //!
+//! The check `killed` ends the program in the midst of ADD together with its children, as a service manager ends a control
+//! group: it runs in a process group of its own, all of which gets SIGKILL, and DEL follows when no member is alive. A plugin
+//! whose helpers leave the group (`setsid`) must expect them to go on, here and in production.
+//!
 //! ```no_run
 //! use ocicat_cni::testing::plugin_kit;
 //! use serde_json::json;
@@ -26,6 +30,7 @@ use serde_json::Value;
 mod attached;
 mod bench;
 mod faults;
+mod group;
 mod protocol;
 
 use bench::{Bench, Fault};

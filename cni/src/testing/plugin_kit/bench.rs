@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Output, Stdio};
 
@@ -11,6 +12,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
 use crate::{AddResult, AttachmentId, CniError, Command, ContainerId, InterfaceName, Version};
+
+use super::group::Group;
 
 /// Why a check did not pass.
 pub(super) enum Fault {
@@ -35,7 +38,7 @@ pub(super) fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Outcome {
     }
 }
 
-fn trouble(what: &'static str) -> impl Fn(std::io::Error) -> Fault {
+pub(super) fn trouble(what: &'static str) -> impl Fn(std::io::Error) -> Fault {
     move |error| Fault::Broken(format!("{what}: {error}"))
 }
 
@@ -263,8 +266,14 @@ impl Bench {
         }
     }
 
-    pub(super) fn start(&self, call: &Call) -> Outcome<Child> {
+    /// Starts the program in a process group of its own, so that it can be killed with the programs that it has started.
+    pub(super) fn start_group(&self, call: &Call) -> Outcome<Group> {
         let mut command = Process::new(&self.program);
+        command.process_group(0);
+        Ok(Group::of(self.spawn(command, call)?))
+    }
+
+    fn spawn(&self, mut command: Process, call: &Call) -> Outcome<Child> {
         for name in [
             "CNI_CONTAINERID",
             "CNI_NETNS",
@@ -293,7 +302,7 @@ impl Bench {
     }
 
     fn output(&self, call: &Call) -> Outcome<Output> {
-        self.start(call)?
+        self.spawn(Process::new(&self.program), call)?
             .wait_with_output()
             .map_err(trouble("reading the program's output"))
     }
