@@ -38,4 +38,8 @@ pub struct Counters {
     pub profiles: BTreeMap<(ProfileId, Direction), Vec<Count>>,
     /// What was dropped or refused otherwise, by reason: `the source is not the pod's`, `end of tier default`.
     pub denied: BTreeMap<String, Count>,
+    /// The chains of our tables.
+    pub chains: usize,
+    /// The rules in them.
+    pub rules: usize,
 }

@@ -231,15 +231,15 @@ async fn one_agent(server: &ApiServer) -> Result<(), Failure> {
         .filter(|((verb, _), _)| verb == "list")
         .map(|((_, resource), count)| (resource.as_str(), *count))
         .collect();
-    let (total, most) = (
-        lists.iter().map(|(_, n)| n).sum::<u64>(),
-        lists.iter().max_by_key(|(_, n)| *n),
-    );
-    let most = most.map(|(kind, count)| format!("{kind} {count}"));
+    let total = lists.iter().map(|(_, n)| n).sum::<u64>();
+    let again = lists.iter().filter(|(_, count)| *count > 1);
+    let again: Vec<String> = again
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
     println!(
-        "  lists asked for: {total} of {} kinds, most of {}",
+        "  lists asked for: {total} of {} kinds; more than once: {}",
         lists.len(),
-        most.unwrap_or_default()
+        again.join(", ")
     );
     if status.success() {
         Ok(())

@@ -16,6 +16,7 @@ use ocicat_ipam::{BlockAffine, Ipam, Strategy};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::census::Census;
 use crate::config::{Config, ConfigError};
 use crate::control::Question;
 use crate::core::{Applied, Channels, Core, Desired, Fixed, Ports, Restore};
@@ -169,7 +170,9 @@ impl Agent {
         let mut tasks = JoinSet::new();
         self.spawn(&mut tasks, Beside::new(&node, &store, &ipam, &wires))?;
         let before = snapshot.as_ref();
-        let registering = self.registering(&store, ipam, &node, &place, (&interfaces, before));
+        let census = wires.ports.census.subscribe();
+        let registering =
+            self.registering((&store, ipam, census), &node, &place, (&interfaces, before));
         let drain = Drain::open(self.config.paths.state.join("state/drain"));
         let core = Core::new(
             self.fixed(node.clone(), &place),
@@ -206,8 +209,7 @@ impl Agent {
 
     fn registering(
         &self,
-        store: &Store,
-        ipam: Arc<Ipam>,
+        (store, ipam, census): (&Store, Arc<Ipam>, watch::Receiver<Option<Census>>),
         node: &str,
         place: &Place,
         (interfaces, snapshot): (&[Interface], Option<&Snapshot>),
@@ -223,6 +225,7 @@ impl Agent {
             networks: networks.collect(),
             remains: remains.unwrap_or_default(),
             place: place.clone(),
+            census,
         }
     }
 
@@ -343,6 +346,7 @@ impl Wires {
             snapshots: publish,
             changed,
             meters: Meters::default(),
+            census: watch::Sender::default(),
             listening: watch::Sender::default(),
             resync: watch::Sender::new(RESYNC),
             secrets: watch::Sender::default(),

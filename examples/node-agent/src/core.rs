@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ocicat_dataplane::interfaces::Interface;
 use ocicat_dataplane::state::{Hop, LinkName, Protocol, RouteKey};
 use ocicat_dataplane::{Prefix, Report, State};
 use ocicat_datastore::model::Kind;
@@ -13,6 +14,7 @@ use ocicat_policy::Graph;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::census::Census;
 use crate::config::BgpConfig;
 use crate::control::Question;
 use crate::drain::Drain;
@@ -33,6 +35,7 @@ mod answer;
 mod bgp;
 mod figures;
 mod host;
+mod mtu;
 mod network;
 mod origin;
 mod policy;
@@ -93,6 +96,8 @@ pub(crate) struct Ports {
     pub(crate) facts: watch::Sender<Arc<Facts>>,
     /// What is kept on disk for a start without the datastore.
     pub(crate) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    /// What registering this node depends on, once it is known.
+    pub(crate) census: watch::Sender<Option<Census>>,
     /// Where health and metrics are to be asked for.
     pub(crate) listening: watch::Sender<Listening>,
     /// How often the kernel is read anew.
@@ -119,6 +124,9 @@ pub(crate) struct Core {
     policy_touched: bool,
     spoofers: policy::Spoofers,
     links: BTreeMap<LinkName, BTreeSet<IpAddr>>,
+    uplinks: Vec<Interface>,
+    /// What the links that a pattern names carry.
+    stated_mtu: Option<u32>,
     tunnels: Tunnels,
     lingering: Option<(Tunnels, Instant)>,
     learned: BTreeMap<Prefix, Learned>,
@@ -134,6 +142,8 @@ pub(crate) struct Core {
     restore: Restore,
     registration: Registration,
     disconnected: BTreeMap<Kind, String>,
+    /// Addresses of this node that another node has, too, and which.
+    taken: BTreeMap<IpAddr, String>,
     /// Routes whose announcer has no claim to them.
     astray: Vec<String>,
     /// The first state that was computed in sync.
@@ -184,6 +194,8 @@ impl Core {
             policy_touched: true,
             spoofers: policy::Spoofers::default(),
             links: BTreeMap::new(),
+            uplinks: Vec::new(),
+            stated_mtu: None,
             tunnels: Tunnels::default(),
             lingering: None,
             learned: BTreeMap::new(),
@@ -199,6 +211,7 @@ impl Core {
             restore,
             registration: Registration::default(),
             disconnected: BTreeMap::new(),
+            taken: BTreeMap::new(),
             astray: Vec::new(),
             whole: None,
             seen: BTreeMap::new(),
@@ -257,6 +270,9 @@ impl Core {
             }
             Err(error) => self.problem(object, &error),
         }
+        if object.kind == Kind::Node {
+            self.compare_addresses(&object.name);
+        }
         for block in self.world.own_blocks.difference(&blocks) {
             self.ports
                 .events
@@ -279,6 +295,9 @@ impl Core {
         self.restore.delete(key);
         let touched = self.world.delete(key);
         self.touched.add(touched);
+        if key.kind == Kind::Node {
+            self.compare_addresses(&key.name);
+        }
         self.delete_policy(key);
         self.problems.remove(key);
         if self.world.pod_count() != pods {

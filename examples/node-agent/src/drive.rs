@@ -148,6 +148,8 @@ fn counters(dataplane: &mut dyn Dataplane) -> Result<PolicyCounters, String> {
             .iter()
             .map(|(reason, one)| count(reason.clone(), one))
             .collect(),
+        chains: Some(counters.chains),
+        rules: Some(counters.rules),
     })
 }
 

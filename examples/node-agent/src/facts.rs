@@ -1,9 +1,21 @@
 //! What other tasks of the agent may know of the core's state, without asking it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ocicat_datastore::model::IpPoolSpec;
+
+/// What the addresses of tunnels depend on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TunnelPools {
+    /// The pools.
+    pub pools: Vec<Arc<IpPoolSpec>>,
+    /// This node's labels, which pools select by.
+    pub labels: BTreeMap<String, String>,
+}
 
 /// A snapshot; a new one is published when something in it changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Whether the first complete state is in the kernel.
     pub ready: bool,
@@ -15,8 +27,8 @@ pub struct Facts {
     pub source_spoofing: bool,
     /// The largest packet of pods, in bytes.
     pub mtu: u32,
-    /// What of pools and this node's labels the addresses of tunnels depend on; `None` before the first sync.
-    pub tunnel_pools: Option<Vec<String>>,
+    /// What the addresses of tunnels depend on; `None` before the first sync.
+    pub tunnel_pools: Option<TunnelPools>,
     /// Annotations of namespaces.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }

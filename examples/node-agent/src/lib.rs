@@ -6,6 +6,7 @@
 pub mod agent;
 mod assigner;
 mod attachments;
+mod census;
 mod cni;
 mod collect;
 pub mod config;

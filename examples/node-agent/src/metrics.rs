@@ -414,6 +414,16 @@ fn policies(page: &mut Page, counters: &PolicyCounters) {
         "Packets that were dropped, by reason",
         dropped,
     );
+    // Felix has a table for each version of IP; here one has both.
+    let table = || -> Labels {
+        let labels = [("ip_version", "inet"), ("table", "ocicat")];
+        labels.map(|(name, value)| (name, value.to_owned())).into()
+    };
+    let one = |count: Option<usize>| count.map(|count| (table(), count as u64)).into_iter();
+    let help = "Chains in the kernel";
+    page.labelled("felix_nft_chains", help, one(counters.chains));
+    let help = "Rules in the kernel";
+    page.labelled("felix_nft_rules", help, one(counters.rules));
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use ocicat_datastore::{Metadata, Revision, Store, StoreError};
 use ocicat_ipam::Ipam;
 use tokio::sync::watch;
 
+use crate::census::Census;
 use crate::config::DefaultPools;
 use crate::pools::{self, Host};
 use crate::startup::Place;
@@ -40,6 +41,8 @@ pub(crate) struct Registering {
     pub(crate) networks: Vec<IpNetwork>,
     /// Pods of the last run.
     pub(crate) remains: Remains,
+    /// What the core has seen of nodes and pools.
+    pub(crate) census: watch::Receiver<Option<Census>>,
 }
 
 impl Registering {
@@ -82,14 +85,31 @@ impl Registering {
     }
 
     async fn once(&self) -> Result<Revision, StoreError> {
+        let census = self.census().await?;
+        for (address, other) in &census.taken {
+            refuse_duplicate(&self.store, other, *address).await?;
+        }
         attempt(&self.store, &self.node, &self.place, self.as_number).await?;
-        self.make_pools().await?;
+        if !census.pools {
+            self.make_pools().await?;
+        }
         self.remains
-            .restore(&self.store, &self.ipam, &self.node)
+            .restore(&self.store, &self.ipam, &self.node, census.unsettled)
             .await
     }
 
-    /// A cluster without a pool gets the default ones.
+    /// Waits until what it is about is listed.
+    async fn census(&self) -> Result<Census, StoreError> {
+        let mut census = self.census.clone();
+        let known = census.wait_for(Option::is_some).await;
+        let known = known.map_err(|_| StoreError::Unavailable {
+            reason: "the agent ends".to_owned(),
+        })?;
+        Ok(known.clone().unwrap_or_default())
+    }
+
+    /// A cluster without a pool gets the default ones. That there is none has to be so now: what was listed at the start
+    /// can be a moment old.
     async fn make_pools(&self) -> Result<(), StoreError> {
         if self.pools.none || !self.store.list::<IpPool>().await?.is_empty() {
             return Ok(());
@@ -135,9 +155,6 @@ async fn attempt(
     place: &Place,
     as_number: Option<u32>,
 ) -> Result<(), StoreError> {
-    for address in place.addresses() {
-        refuse_duplicate(store, name, address.ip()).await?;
-    }
     let Some(mut node) = store.get::<Node>(name).await? else {
         let mut node = Node {
             metadata: Metadata {
@@ -177,28 +194,33 @@ fn state_addresses(node: &mut Node, place: &Place, as_number: Option<u32>) {
     node.spec.addresses = stated.collect();
 }
 
-/// Two nodes with one address would steal each other's sessions and packets.
-async fn refuse_duplicate(store: &Store, name: &str, address: IpAddr) -> Result<(), StoreError> {
-    for other in &store.list::<Node>().await? {
-        let bgp = other.spec.bgp.as_ref();
-        let (field, stated) = if address.is_ipv4() {
-            let stated = bgp.and_then(|bgp| bgp.ipv4_address.as_ref());
-            ("spec.bgp.ipv4Address", stated)
-        } else {
-            let stated = bgp.and_then(|bgp| bgp.ipv6_address.as_ref());
-            ("spec.bgp.ipv6Address", stated)
-        };
-        let stated: Option<IpNetwork> = stated.and_then(|text| text.parse().ok());
-        if other.metadata.name != name && stated.is_some_and(|stated| stated.ip() == address) {
-            return Err(StoreError::Invalid {
-                key: None,
-                field: field.to_owned(),
-                reason: format!(
-                    "{address} is the address of Node {} already; delete that object if the node is gone, or set [node] address-detection",
-                    other.metadata.name
-                ),
-            });
-        }
+/// Two nodes with one address would steal each other's sessions and packets. The other's object is looked at again, since
+/// what was listed at the start can be a moment old.
+async fn refuse_duplicate(store: &Store, other: &str, address: IpAddr) -> Result<(), StoreError> {
+    let Some(other) = store.get::<Node>(other).await? else {
+        return Ok(());
+    };
+    let bgp = other.spec.bgp.as_ref();
+    let (field, stated) = if address.is_ipv4() {
+        let stated = bgp.and_then(|bgp| bgp.ipv4_address.as_ref());
+        ("spec.bgp.ipv4Address", stated)
+    } else {
+        let stated = bgp.and_then(|bgp| bgp.ipv6_address.as_ref());
+        ("spec.bgp.ipv6Address", stated)
+    };
+    let stated: Option<IpNetwork> = stated.and_then(|text| text.parse().ok());
+    if stated.is_none_or(|stated| stated.ip() != address) {
+        return Ok(());
     }
-    Ok(())
+    Err(StoreError::Invalid {
+        key: None,
+        field: field.to_owned(),
+        reason: format!(
+            "{address} is the address of Node {} already; delete that object if the node is gone, or set [node] address-detection",
+            other.metadata.name
+        ),
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use ocicat_dataplane::names;
 use ocicat_datastore::Store;
-use ocicat_datastore::model::{IpPool, Node, NodeBgp};
+use ocicat_datastore::model::{IpPoolSpec, Node, NodeBgp};
 use ocicat_ipam::{Family, Ipam, Prefix, Tunnel};
 use ocicat_selectors::Selector;
 use tokio::sync::watch;
 
 use crate::drive::chain;
-use crate::facts::Facts;
+use crate::facts::{Facts, TunnelPools};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -26,13 +26,13 @@ pub(crate) async fn follow(
     node: String,
     mut facts: watch::Receiver<Arc<Facts>>,
 ) {
-    let mut done: Option<Vec<String>> = None;
+    let mut done: Option<TunnelPools> = None;
     let mut retry = Duration::from_millis(200);
     loop {
         let wanted = facts.borrow_and_update().tunnel_pools.clone();
-        if wanted.is_some() && wanted != done {
-            match ensure(&store, &ipam, &node).await {
-                Ok(()) => (done, retry) = (wanted, Duration::from_millis(200)),
+        if let Some(pools) = wanted.filter(|wanted| done.as_ref() != Some(wanted)) {
+            match ensure(&store, &ipam, &node, &pools).await {
+                Ok(()) => (done, retry) = (Some(pools), Duration::from_millis(200)),
                 Err(error) => {
                     tracing::warn!(
                         error = chain(&*error),
@@ -51,15 +51,18 @@ pub(crate) async fn follow(
 }
 
 /// Every tunnel is tried; the first failure is what the answer is.
-async fn ensure(store: &Store, ipam: &Ipam, node: &str) -> Result<(), Failure> {
+async fn ensure(
+    store: &Store,
+    ipam: &Ipam,
+    node: &str,
+    wanted: &TunnelPools,
+) -> Result<(), Failure> {
     let Some(object) = store.get::<Node>(node).await? else {
         return Ok(());
     };
-    let listed = store.list::<IpPool>().await?;
-    let pools: Vec<&IpPool> = listed.iter().map(|pool| &pool.value).collect();
     let mut first = None;
     for tunnel in TUNNELS {
-        let pools = ranges(tunnel, &pools, &object);
+        let pools = ranges(tunnel, wanted);
         if let Err(error) = ensure_one(store, ipam, &object, tunnel, &pools).await {
             first.get_or_insert(error);
         }
@@ -139,9 +142,8 @@ fn state(node: &mut Node, tunnel: Tunnel, address: Option<IpAddr>) {
 }
 
 /// The ranges of enabled pools with this tunnel that select the node and allow tunnels.
-fn ranges(tunnel: Tunnel, pools: &[&IpPool], node: &Node) -> Vec<Prefix> {
-    let usable = pools.iter().filter(|pool| {
-        let spec = &pool.spec;
+fn ranges(tunnel: Tunnel, wanted: &TunnelPools) -> Vec<Prefix> {
+    let usable = wanted.pools.iter().filter(|spec| {
         !spec.disabled
             && uses(spec, tunnel)
             && (spec.allowed_uses.is_empty() || spec.allowed_uses.iter().any(|one| one == "Tunnel"))
@@ -149,16 +151,16 @@ fn ranges(tunnel: Tunnel, pools: &[&IpPool], node: &Node) -> Vec<Prefix> {
                 None | Some("") => true,
                 Some(text) => text
                     .parse()
-                    .is_ok_and(|selector: Selector| selector.matches(&node.metadata.labels)),
+                    .is_ok_and(|selector: Selector| selector.matches(&wanted.labels)),
             }
     });
-    let ranges = usable.filter_map(|pool| pool.spec.cidr.parse().ok());
+    let ranges = usable.filter_map(|spec| spec.cidr.parse().ok());
     ranges
         .filter(|range: &Prefix| (tunnel.family() == Family::V4) == range.address().is_ipv4())
         .collect()
 }
 
-fn uses(pool: &ocicat_datastore::model::IpPoolSpec, tunnel: Tunnel) -> bool {
+fn uses(pool: &IpPoolSpec, tunnel: Tunnel) -> bool {
     let mode = match tunnel {
         Tunnel::Ipip => &pool.ipip_mode,
         _ => &pool.vxlan_mode,
@@ -171,9 +173,9 @@ fn uses(pool: &ocicat_datastore::model::IpPoolSpec, tunnel: Tunnel) -> bool {
 mod tests {
     use super::*;
 
-    fn pool(cidr: &str, ipip: &str, vxlan: &str, selector: &str) -> IpPool {
+    fn pool(cidr: &str, ipip: &str, vxlan: &str, selector: &str) -> Arc<IpPoolSpec> {
         let spec = serde_json::json!({"cidr": cidr, "ipipMode": ipip, "vxlanMode": vxlan, "nodeSelector": selector});
-        serde_json::from_value(serde_json::json!({ "spec": spec })).unwrap()
+        serde_json::from_value::<IpPoolSpec>(spec).unwrap().into()
     }
 
     #[test]
@@ -185,13 +187,16 @@ mod tests {
             pool("10.2.0.0/16", "Never", "Always", "rack == 'b'"),
             pool("10.3.0.0/16", "Never", "Never", "all()"),
         ];
-        let pools: Vec<&IpPool> = pools.iter().collect();
+        let wanted = TunnelPools {
+            pools: pools.to_vec(),
+            ..TunnelPools::default()
+        };
         for (tunnel, expected) in [
             (Tunnel::Ipip, "10.0.0.0/16"),
             (Tunnel::Vxlan, "10.1.0.0/16"),
             (Tunnel::VxlanV6, "fd00:1::/48"),
         ] {
-            let found = ranges(tunnel, &pools, &Node::default());
+            let found = ranges(tunnel, &wanted);
             assert_eq!(found, [expected.parse().unwrap()], "{tunnel:?}");
         }
     }

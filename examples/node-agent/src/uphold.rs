@@ -65,7 +65,8 @@ impl Remains {
         remains
     }
 
-    /// Makes the datastore agree. The revision is that of the last endpoint that had to be written.
+    /// Makes the datastore agree; with `unsettled`, ends claims of blocks that were left half done. The revision is that
+    /// of the last endpoint that had to be written.
     ///
     /// # Errors
     /// When the datastore fails, or an address could not be seen to: the call is to be repeated, and no pod added.
@@ -74,11 +75,17 @@ impl Remains {
         store: &Store,
         ipam: &Ipam,
         node: &str,
+        unsettled: bool,
     ) -> Result<Revision, StoreError> {
         let now = SystemTime::now();
-        ipam.settle_host(&Owner::host(node), now)
-            .await
-            .map_err(unavailable)?;
+        if unsettled {
+            ipam.settle_host(&Owner::host(node), now)
+                .await
+                .map_err(unavailable)?;
+        }
+        if self.attached.is_empty() {
+            return self.restore_endpoints(store, node).await;
+        }
         let upheld = ipam
             .uphold(&self.attached, now)
             .await
@@ -254,7 +261,7 @@ mod tests {
         // Somebody else's pod has the address, says the older copy.
         let other = ocicat_ipam::AssignIp::new(address, Owner::host("node2"), "net.other");
         ipam.assign_ip(&other, SystemTime::now()).await.unwrap();
-        let revision = remains.restore(&store, &ipam, "node1").await.unwrap();
+        let revision = remains.restore(&store, &ipam, "node1", true).await.unwrap();
         assert!(revision > Revision::NONE);
         assert_eq!(
             ipam.addresses_of(&"net.abc".into()).await.unwrap(),
@@ -267,7 +274,7 @@ mod tests {
         let found = store.list::<WorkloadEndpoint>().await.unwrap();
         assert_eq!(found[0].spec.container_id.as_deref(), Some("abc"));
         // Once more: nothing to do.
-        let again = remains.restore(&store, &ipam, "node1").await.unwrap();
+        let again = remains.restore(&store, &ipam, "node1", true).await.unwrap();
         assert_eq!(again, Revision::NONE);
     }
 
@@ -288,7 +295,7 @@ mod tests {
         "node1".clone_into(&mut node.metadata.name);
         store.create(node).await.unwrap();
         let remains = Remains::of(&snapshot, &links("abc/eth0"));
-        remains.restore(&store, &ipam, "node1").await.unwrap();
+        remains.restore(&store, &ipam, "node1", true).await.unwrap();
         assert_eq!(
             ipam.addresses_of(&"net.abc".into()).await.unwrap(),
             [address]

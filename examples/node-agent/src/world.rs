@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ocicat_bgp::filter::RuleSet;
 use ocicat_dataplane::Prefix;
 use ocicat_dataplane::state::LinkName;
 use ocicat_datastore::model::{
-    BgpConfiguration, BgpPeer, BlockAffinity, FelixConfiguration, Kind, Node, Profile,
+    BgpConfiguration, BgpPeer, BlockAffinity, FelixConfiguration, IpPool, IpPoolSpec, Kind, Node,
+    Profile,
 };
 use ocicat_datastore::{Key, Object, StoreError};
 
@@ -115,6 +117,8 @@ pub struct World {
     pub bgp_nodes: BTreeMap<String, BgpNode>,
     /// Pools by name.
     pub pools: BTreeMap<String, PoolView>,
+    /// The same, as they are written.
+    pub pool_specs: BTreeMap<String, Arc<IpPoolSpec>>,
     /// Confirmed blocks of this node.
     pub own_blocks: BTreeSet<Prefix>,
     /// Confirmed blocks of other nodes.
@@ -125,6 +129,8 @@ pub struct World {
     own_used: BTreeMap<String, (Prefix, usize)>,
     /// Affinities by object name, to know what a deletion takes away.
     affinities: BTreeMap<String, (Prefix, String)>,
+    /// Claims of this node that were begun and are not confirmed, by object name.
+    unsettled: BTreeSet<String>,
     /// Pods of this node, by namespace and name of the endpoint.
     pub local_pods: BTreeMap<(String, String), LocalPod>,
     /// Annotations of namespaces, kept on their profiles.
@@ -166,7 +172,9 @@ impl World {
         Ok(match object.kind {
             Kind::Node => self.put_node(&name, &object.decode()?),
             Kind::IpPool => {
-                let view = read::pool_view(object, &object.decode()?)?;
+                let pool: IpPool = object.decode()?;
+                let view = read::pool_view(object, &pool)?;
+                self.pool_specs.insert(name.clone(), Arc::new(pool.spec));
                 changed(
                     self.pools.insert(name, view.clone()).as_ref() != Some(&view),
                     // What is announced to whom depends on pools.
@@ -223,8 +231,14 @@ impl World {
                 self.forget_addresses(name);
                 changed(self.nodes.remove(name).is_some(), Touched::ALL)
             }
-            Kind::IpPool => changed(self.pools.remove(name).is_some(), Touched::ALL),
-            Kind::BlockAffinity => changed(self.remove_affinity(name), Touched::NETWORK),
+            Kind::IpPool => {
+                self.pool_specs.remove(name);
+                changed(self.pools.remove(name).is_some(), Touched::ALL)
+            }
+            Kind::BlockAffinity => {
+                self.unsettled.remove(name);
+                changed(self.remove_affinity(name), Touched::NETWORK)
+            }
             Kind::IpamBlock => {
                 self.own_used.remove(name);
                 changed(self.borrowed.remove(name).is_some(), Touched::NETWORK)
@@ -414,6 +428,11 @@ impl World {
         affinity: &BlockAffinity,
     ) -> Result<Touched, StoreError> {
         let claim = read::claim(object, affinity)?;
+        if claim.is_none() && affinity.spec.node == self.own {
+            self.unsettled.insert(object.name.clone());
+        } else {
+            self.unsettled.remove(&object.name);
+        }
         let old = self.affinities.get(&object.name).cloned();
         let new = claim;
         if old == new {

@@ -23,7 +23,11 @@ impl Table {
                     return Err(Error::Read { errno });
                 }
             };
-            let mut counters = Counters::default();
+            let mut counters = Counters {
+                chains: self.known.chains.len(),
+                rules: all.values().map(Vec::len).sum(),
+                ..Counters::default()
+            };
             for (piece, chain) in self.desired.policies() {
                 let rules = all.get(&chain.name).map_or(&[][..], Vec::as_slice);
                 let counts = of_policy(chain, rules);

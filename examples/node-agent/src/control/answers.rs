@@ -96,6 +96,12 @@ pub struct PolicyCounters {
     pub policies: Vec<PolicyCount>,
     /// Packets that were dropped, by reason.
     pub drops: Vec<RuleCount>,
+    /// Chains of the agent's tables; older agents do not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chains: Option<usize>,
+    /// Rules in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<usize>,
 }
 
 /// What the rules of a policy have met in one direction.

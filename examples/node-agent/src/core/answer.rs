@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use ocicat_dataplane::Prefix;
 use ocicat_dataplane::hop::When;
 use ocicat_dataplane::state::{Hop, RouteKey};
-use ocicat_dataplane::{Prefix, mtu};
 use ocicat_datastore::model::Kind;
 
 use serde_json::Value;
 
 use super::Core;
+use super::figures::replace_watched;
+use crate::census::Census;
 use crate::control::{BgpShown, Question, Status};
-use crate::facts::Facts;
-use crate::network::{Tunnels, own_block, pool_of};
+use crate::facts::{Facts, TunnelPools};
+use crate::network::{own_block, pool_of};
 use crate::speaker::Speaker;
 
 impl Core {
@@ -24,6 +26,7 @@ impl Core {
 
     pub(super) fn tell_facts(&self) {
         self.tell_statuses();
+        self.tell_census();
         let facts = Facts {
             ready: self.is_ready(),
             reasons: self.reasons(),
@@ -40,6 +43,39 @@ impl Core {
             }
             changed
         });
+    }
+
+    /// As the datastore has it now: not before it is listed, and not as the snapshot has it.
+    fn tell_census(&self) {
+        let listed = [
+            Kind::Node,
+            Kind::IpPool,
+            Kind::BlockAffinity,
+            Kind::IpamBlock,
+        ];
+        if !listed.iter().all(|kind| self.listed.contains(kind)) {
+            return;
+        }
+        let unread = self.problems.keys().any(|key| key.kind == Kind::IpPool);
+        let census = Census {
+            taken: self.taken.clone(),
+            pools: unread || !self.world.pools.is_empty(),
+            unsettled: self.world.has_unsettled(),
+        };
+        replace_watched(&self.ports.census, Some(census));
+    }
+
+    /// Notes whether a node has an address of this one.
+    pub(super) fn compare_addresses(&mut self, name: &str) {
+        self.taken.retain(|_, other| other != name);
+        let node = self.world.nodes.get(name);
+        let Some(node) = node.filter(|_| name != self.fixed.node) else {
+            return;
+        };
+        let addresses = node.addresses.iter().map(|one| one.ip());
+        let shared = addresses.filter(|address| self.fixed.addresses.contains(address));
+        self.taken
+            .extend(shared.map(|address| (address, name.to_owned())));
     }
 
     /// The status, without what only the speaker knows.
@@ -191,6 +227,10 @@ impl Core {
             ));
         }
         reasons.extend(self.registration.problem.clone());
+        let taken = self.taken.iter();
+        reasons.extend(
+            taken.map(|(address, node)| format!("Node {node} has the address {address}, too")),
+        );
         reasons.extend(self.astray.iter().cloned());
         reasons.extend(self.notes.iter().chain(&self.peer_problems).cloned());
         reasons.extend(self.problems.values().cloned());
@@ -199,52 +239,11 @@ impl Core {
         reasons
     }
 
-    fn tunnel_pools(&self) -> Vec<String> {
-        let pools = self.world.pools.iter().map(|(name, pool)| {
-            let (range, out_of_use) = (pool.range, pool.disabled);
-            format!("{name} {range} {out_of_use} {:?}", pool.encapsulation)
-        });
+    fn tunnel_pools(&self) -> TunnelPools {
         let own = self.world.bgp_nodes.get(&self.fixed.node);
-        let labels = own.map(|node| format!("{:?}", node.labels));
-        pools.chain(labels).collect()
-    }
-
-    /// What the largest tunnel in use leaves of the uplink's MTU.
-    fn pod_mtu(&self) -> u32 {
-        let host = self
-            .fixed
-            .uplink
-            .as_ref()
-            .map_or(mtu::FALLBACK, |uplink| uplink.mtu);
-        mtu::plan(host, self.tunnels_in_use(), &self.mtus()).pods
-    }
-
-    fn tunnels_in_use(&self) -> mtu::InUse {
-        let tunnels = Tunnels::of(&self.world.pools);
-        mtu::InUse {
-            ipip: tunnels.ipip,
-            vxlan: tunnels.vxlan,
-            vxlan_v6: tunnels.vxlan_v6,
+        TunnelPools {
+            pools: self.world.pool_specs.values().cloned().collect(),
+            labels: own.map(|node| node.labels.clone()).unwrap_or_default(),
         }
-    }
-
-    /// What parameters say about the MTU of tunnels.
-    pub(super) fn mtus(&self) -> mtu::Overrides {
-        let stated = |name: &str| self.felix(name)?.trim().parse::<u32>().ok();
-        let ipip = stated("ipipMTU").or_else(|| stated("ipInIpMtu"));
-        mtu::Overrides::new(
-            ipip.unwrap_or(0),
-            stated("vxlanMTU").unwrap_or(0),
-            stated("vxlanMTUV6").unwrap_or(0),
-        )
-    }
-
-    /// Which of them are more than the uplink carries.
-    pub(super) fn mtus_too_large(&self) -> Vec<String> {
-        let uplink = self.fixed.uplink.as_ref().map(|uplink| uplink.mtu);
-        let (in_use, mtus) = (self.tunnels_in_use(), self.mtus());
-        let plan = uplink.map(|host| mtu::plan(host, in_use, &mtus));
-        let wrong = plan.map(|plan| plan.too_large(in_use)).unwrap_or_default();
-        wrong.iter().map(ToString::to_string).collect()
     }
 }

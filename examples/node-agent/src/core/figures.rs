@@ -53,26 +53,30 @@ impl Counts {
 }
 
 impl Core {
-    /// Acts on parameters that other tasks follow, and warns of those without an effect, once.
-    pub(super) fn follow_parameters(&mut self) {
-        let mut problems = Vec::new();
+    /// What file and environment say about where health and metrics are asked for holds from the start: an agent that
+    /// waits for its datastore is alive, and not ready.
+    pub(super) fn listen_early(&self) {
+        replace_watched(&self.ports.listening, self.listening(&mut Vec::new()));
+    }
+
+    fn listening(&self, problems: &mut Vec<String>) -> Listening {
         let parameters = self.parameters();
         let health = ("healthEnabled", "healthHost", "healthPort");
-        let health = parameters.listen(
-            health,
-            SocketAddr::from(([127, 0, 0, 1], 9099)),
-            &mut problems,
-        );
+        let health = parameters.listen(health, SocketAddr::from(([127, 0, 0, 1], 9099)), problems);
         let metrics = (
             "prometheusMetricsEnabled",
             "prometheusMetricsHost",
             "prometheusMetricsPort",
         );
-        let metrics = parameters.listen(
-            metrics,
-            SocketAddr::from(([0, 0, 0, 0], 9091)),
-            &mut problems,
-        );
+        let metrics = parameters.listen(metrics, SocketAddr::from(([0, 0, 0, 0], 9091)), problems);
+        Listening { health, metrics }
+    }
+
+    /// Acts on parameters that other tasks follow, and warns of those without an effect, once.
+    pub(super) fn follow_parameters(&mut self) {
+        let mut problems = Vec::new();
+        let listening = self.listening(&mut problems);
+        let parameters = self.parameters();
         let resync = parameters.read(
             "routeRefreshInterval",
             Duration::from_secs(90),
@@ -80,13 +84,13 @@ impl Core {
             &mut problems,
         );
         let warnings = parameters.warnings();
+        self.follow_mtu_pattern(&mut problems);
         problems.extend(self.mtus_too_large());
         for warning in problems.into_iter().chain(warnings) {
             if self.warned.insert(warning.clone()) {
                 tracing::warn!(warning, "a parameter is not followed");
             }
         }
-        let listening = Listening { health, metrics };
         replace_watched(&self.ports.listening, listening);
         replace_watched(&self.ports.resync, resync);
     }
@@ -243,7 +247,7 @@ fn seconds(text: &str) -> Option<Duration> {
     (time >= Duration::from_secs(1)).then_some(time)
 }
 
-fn replace_watched<T: PartialEq>(sender: &tokio::sync::watch::Sender<T>, value: T) {
+pub(super) fn replace_watched<T: PartialEq>(sender: &tokio::sync::watch::Sender<T>, value: T) {
     sender.send_if_modified(|old| {
         let changed = *old != value;
         if changed {

@@ -43,6 +43,7 @@ impl Core {
 
     /// What the node's own interfaces have as addresses: host endpoints are found by them.
     pub(crate) fn interfaces(&mut self, found: &[Interface]) {
+        self.note_uplinks(found);
         let has_addresses = |one: &&Interface| !one.is_virtual() && !one.addresses.is_empty();
         let now: BTreeMap<LinkName, BTreeSet<IpAddr>> = found
             .iter()

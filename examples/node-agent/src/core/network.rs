@@ -19,11 +19,13 @@ impl Core {
         let (pods, borrowed) = (self.world.pods(), self.world.borrowed());
         let lingering = self.linger();
         let learned = self.believed();
+        let uplink = self.measured(self.fixed.uplink.as_ref());
+        let uplink_v6 = self.measured(self.fixed.uplink_v6.as_ref());
         let mut network = network::plan(&Inputs {
             own: &own,
             name: &self.fixed.node,
-            uplink: self.fixed.uplink.as_ref(),
-            uplink_v6: self.fixed.uplink_v6.as_ref(),
+            uplink: uplink.as_ref(),
+            uplink_v6: uplink_v6.as_ref(),
             lingering,
             nodes: &nodes,
             pools: &self.world.pools,

@@ -81,6 +81,7 @@ impl Core {
     pub(crate) async fn run(mut self, mut channels: Channels) -> Result<(), SpeakerError> {
         let mut timers = Timers::new();
         let mut services: Option<Follow> = None;
+        self.listen_early();
         loop {
             let deadline = timers.next(self.deadline(), self.restore.due());
             tokio::select! {

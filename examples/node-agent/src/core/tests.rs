@@ -47,6 +47,7 @@ fn restarted(adopted: BTreeMap<RouteKey, Route>, snapshot: Option<Snapshot>) -> 
         snapshots,
         meters: crate::metrics::Meters::default(),
         changed: Box::new(|_| ()),
+        census: watch::Sender::default(),
         listening: watch::Sender::default(),
         resync: watch::Sender::default(),
         secrets: watch::Sender::default(),
@@ -332,5 +333,59 @@ fn felix_says_how_large_packets_in_tunnels_are() {
         bench.core.warned.iter().any(|one| one.contains("vxlanMTU")),
         "{:?}",
         bench.core.warned
+    );
+}
+
+#[test]
+fn a_pattern_says_which_links_carry_packets_between_nodes() {
+    let mut bench = bench(BTreeMap::new());
+    bench.cluster();
+    let pool = json!({"cidr": "10.1.0.0/16", "vxlanMode": "Always"});
+    bench.put("IPPool", "vxlan", pool);
+    bench.sync();
+    let link = |name: &str, mtu: u32| {
+        let mut link = Interface::new(2, LinkName::new(name).unwrap());
+        link.mtu = mtu;
+        link
+    };
+    let links = |bond| [link("eth0", 1500), link("bond0", bond), link("cali1", 900)];
+    bench.core.interfaces(&links(9000));
+    bench.core.advance();
+    let mtu = |bench: &Bench| {
+        let device = LinkName::new("vxlan.calico").unwrap();
+        let link = bench.state().links.get(&device).map(|link| link.mtu);
+        (link, bench.facts.borrow().mtu)
+    };
+    assert_eq!(mtu(&bench), (Some(1450), 1450), "the uplink's");
+    for (pattern, expected, warned) in [
+        ("^bond", 8950, ""),
+        ("^(eth|bond).*", 1450, ""),
+        ("^ib", 1450, "matches no link"),
+        ("(", 1450, "is no regular expression"),
+        ("", 1450, ""),
+        ("cali", 1450, "matches no link"),
+        ("bond", 8950, ""),
+    ] {
+        bench.core.warned.clear();
+        let spec = json!({"mtuIfacePattern": pattern});
+        bench.put("FelixConfiguration", "default", spec);
+        bench.core.advance();
+        assert_eq!(mtu(&bench), (Some(expected), expected), "{pattern}");
+        let said = |one: &String| one.contains("FelixConfiguration default: mtuIfacePattern");
+        let found = bench.core.warned.iter().find(|one| said(one));
+        assert_eq!(found.is_some(), !warned.is_empty(), "{pattern}: {found:?}");
+        assert!(found.is_none_or(|one| one.contains(warned)), "{found:?}");
+    }
+    bench.core.interfaces(&links(4000));
+    bench.core.advance();
+    assert_eq!(mtu(&bench), (Some(3950), 3950), "a link that changes");
+    let shown = bench.core.configuration().values;
+    let shown = shown
+        .iter()
+        .find(|one| one.name == "mtuIfacePattern")
+        .unwrap();
+    assert_eq!(
+        (shown.value.as_str(), shown.source.as_str()),
+        ("bond", "FelixConfiguration default")
     );
 }

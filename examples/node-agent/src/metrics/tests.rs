@@ -47,6 +47,8 @@ fn page() -> String {
             packets: 4,
             ..RuleCount::default()
         }],
+        chains: Some(12),
+        rules: Some(30),
     };
     written(&figures, &meters, &Collected::default(), &counters).unwrap()
 }
@@ -69,6 +71,8 @@ fn a_page_has_felixs_names_and_labels() {
         "ocicat_bgp_peer_established{peer=\"10.0.0.2\",type=\"global\"} 1\n",
         "ocicat_policy_packets{policy=\"np/shop/default/a\",direction=\"ingress\"} 7\n",
         "ocicat_applies_total 0\n",
+        "felix_nft_chains{ip_version=\"inet\",table=\"ocicat\"} 12\n",
+        "felix_nft_rules{ip_version=\"inet\",table=\"ocicat\"} 30\n",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }

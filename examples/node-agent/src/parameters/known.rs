@@ -107,7 +107,7 @@ pub const KNOWN: &[Known] = &[
     unused("maxIpsetSize", "1048576"),
     unused("metadataAddr", ""),
     unused("metadataPort", "8775"),
-    unused("mtuIfacePattern", ""),
+    used("mtuIfacePattern", ""),
     unused("natOutgoingAddress", ""),
     unused("natOutgoingExclusions", "IPPoolsOnly"),
     unused("natPortRange", ""),

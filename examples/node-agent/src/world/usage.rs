@@ -53,6 +53,17 @@ impl World {
         Ok(changed(old != list, Touched::NETWORK))
     }
 
+    /// Whether a claim of this node was left half done: begun and not confirmed, or without its block.
+    #[must_use]
+    pub fn has_unsettled(&self) -> bool {
+        let blocks = self.own_used.values();
+        !self.unsettled.is_empty()
+            || self
+                .own_blocks
+                .iter()
+                .any(|claimed| !blocks.clone().any(|(block, _)| block == claimed))
+    }
+
     /// What this node has of each pool, by the pools' names.
     #[must_use]
     pub fn pool_uses(&self) -> Vec<PoolUse> {
