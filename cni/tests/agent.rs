@@ -13,6 +13,8 @@ use ocicat_cni::testing::{FakeAgent, ServedAgent};
 use ocicat_cni::{AttachmentId, CniError, ContainerId, InterfaceName, NetworkConfig};
 use serde_json::{Value, json};
 
+#[path = "agent/limits.rs"]
+mod limits;
 #[path = "agent/namespace.rs"]
 mod namespace;
 
@@ -141,50 +143,6 @@ fn only_a_network_namespace_that_is_not_the_hosts_is_taken() {
         client.del(&request("a"), Some(file.as_fd())).unwrap();
     }
     assert_eq!(served.stop().calls(), ["DEL a/eth0"; 4]);
-}
-
-#[test]
-fn exactly_one_descriptor_comes_with_an_add() {
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-    let netns = namespace::network();
-    let served = served(|_| {});
-    let inode = std::os::unix::fs::MetadataExt::ino(&netns.metadata().unwrap());
-    for count in [0, 2, 3, 200] {
-        let stream = UnixStream::connect(served.server.socket()).unwrap();
-        let bytes = frame(
-            &json!({"protocol": 1, "command": "ADD", "container_id": "a",
-            "ifname": "eth0", "config": network().raw}),
-        );
-        let descriptors = vec![netns.as_fd(); count];
-        let mut space = vec![std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if count > 0 {
-            assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-        }
-        let slices = [std::io::IoSlice::new(&bytes)];
-        let sent = sendmsg(&stream, &slices, &mut control, SendFlags::empty()).unwrap();
-        assert_eq!(sent, bytes.len());
-        let mut reply = Vec::new();
-        (&stream).read_to_end(&mut reply).unwrap();
-        let reply: Value = serde_json::from_slice(&reply[4..]).unwrap();
-        assert_eq!(
-            reply["error"]["code"],
-            CniError::INVALID_ENVIRONMENT,
-            "{count}: {reply}"
-        );
-    }
-    drop(netns);
-    let agent = served.stop();
-    assert!(agent.calls().is_empty());
-    assert_eq!(open_descriptors(inode), 0, "descriptors were leaked");
-}
-
-/// How many descriptors of this process are this namespace.
-fn open_descriptors(inode: u64) -> usize {
-    use std::os::unix::fs::MetadataExt;
-    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
-    let metadata = entries.filter_map(|entry| std::fs::metadata(entry.unwrap().path()).ok());
-    metadata.filter(|metadata| metadata.ino() == inode).count()
 }
 
 #[test]
