@@ -63,6 +63,18 @@ const KINDS: &[Schemed] = &[
     (Kind::Tier, schema::<model::Tier>),
 ];
 
+/// Kinds that clusters have no definition of: Kubernetes' own, and those that Kubernetes keeps in objects of its own.
+const OTHERS: &[Schemed] = &[
+    (
+        Kind::ClusterNetworkPolicy,
+        schema::<model::ClusterNetworkPolicy>,
+    ),
+    (Kind::KubeNetworkPolicy, schema::<model::KubeNetworkPolicy>),
+    (Kind::Node, schema::<model::Node>),
+    (Kind::Profile, schema::<model::Profile>),
+    (Kind::WorkloadEndpoint, schema::<model::WorkloadEndpoint>),
+];
+
 /// Kinds whose status is written apart from the rest.
 const WITH_STATUS: &[Kind] = &[
     Kind::IpPool,
@@ -123,6 +135,18 @@ pub fn definitions(group: &ApiGroup) -> Vec<Value> {
     definitions.push(cluster_network_policy());
     definitions.sort_by_key(name);
     definitions
+}
+
+/// The structural schema of a kind: every field that it has, with the form of definitions. Metadata have no fields there, as
+/// in definitions; `x-kubernetes-preserve-unknown-fields` is where a kind keeps whatever it has.
+///
+/// `None` for Kubernetes' kinds of which the model knows only a part (pods, services, nodes, ...).
+#[must_use]
+pub fn known_fields(kind: Kind) -> Option<Value> {
+    let (_, schema) = KINDS.iter().chain(OTHERS).find(|(of, _)| *of == kind)?;
+    let mut schema = schema();
+    structural::structural(kind, &mut schema);
+    Some(schema)
 }
 
 /// The name of a definition: `ippools.projectcalico.org`.

@@ -1,15 +1,16 @@
 //! `patch` and `label`: some fields of an object.
 
-use ocicat_datastore::{Key, Object, Op, StoreError, validate};
+use ocicat_datastore::{Key, Kind, Object, Op, StoreError, validate};
 use serde_json::{Map, Value};
 
-use crate::cli::{self, PatchForm};
+use crate::cli::{self, PatchForm, Validation};
 use crate::connection::Connection;
 use crate::document;
 use crate::failure::Failure;
 use crate::get::key;
 use crate::kinds;
 use crate::output::Format;
+use crate::unknown::{self, Unknown};
 use crate::write::say;
 
 /// How often a change is tried again when somebody else was faster.
@@ -27,8 +28,33 @@ pub async fn patch(at: &Connection, args: &cli::Patch, format: Format) -> Result
     let patch = document::parse("--patch", &args.patch)?;
     let patch = patch.first().map(document::Document::to_json);
     let patch = patch.ok_or_else(|| Failure::Usage("--patch is empty".into()))?;
-    modify(at, &key, |value| apply(value, &patch, args.form)).await?;
+    modify(at, &key, |value| {
+        let before = unknown::fields(kind, value);
+        apply(value, &patch, args.form)?;
+        misspelt(kind, value, &before, args.strictness.validate)
+    })
+    .await?;
     say(&key, "patched", format);
+    Ok(())
+}
+
+/// Fields that the kind does not have and that were not there before.
+fn misspelt(
+    kind: Kind,
+    value: &Value,
+    before: &[Unknown],
+    validation: Validation,
+) -> Result<(), Failure> {
+    let now = unknown::fields(kind, value);
+    let new = now.iter().filter(|one| !before.contains(one));
+    let new: Vec<String> = new
+        .map(|one| format!("--patch: {}: {}", one.field, one.message))
+        .collect();
+    match validation {
+        Validation::Strict if !new.is_empty() => return Err(Failure::Failed(new.join("\n"))),
+        Validation::Warn => new.iter().for_each(|one| eprintln!("warning: {one}")),
+        _ => {}
+    }
     Ok(())
 }
 

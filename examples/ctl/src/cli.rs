@@ -7,9 +7,13 @@ use clap::{Args, Parser, Subcommand};
 
 mod calicoctl;
 mod connectivity;
+mod objects;
 
 pub use calicoctl::understood;
 pub use connectivity::{Connectivity, ConnectivityProbe, ConnectivityTest};
+pub use objects::{
+    Apply, Chosen, Delete, Files, Get, InNamespace, Label, Patch, PatchForm, Strictness, Validation,
+};
 
 use crate::output::Format;
 
@@ -91,135 +95,6 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// Where a namespace is taken from.
-#[derive(Clone, Debug, Args)]
-pub struct InNamespace {
-    /// The namespace; `default` when absent.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-}
-
-/// `get`.
-#[derive(Debug, Args)]
-pub struct Get {
-    /// The kind, such as `ippool`, `gnp`, `wep`; or `KIND/NAME`.
-    #[arg(required_unless_present = "filename")]
-    pub kind: Option<String>,
-    /// The names; all objects when none is given.
-    pub names: Vec<String>,
-    /// Files, folders, or `-` for standard input, that name the objects.
-    #[arg(short, long, conflicts_with = "kind")]
-    pub filename: Vec<PathBuf>,
-    /// The namespace.
-    #[command(flatten)]
-    pub namespace: InNamespace,
-    /// Objects of all namespaces.
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// Only objects whose labels match, in Calico's selector language or Kubernetes'.
-    #[arg(short = 'l', long)]
-    pub selector: Option<String>,
-    /// Go on printing objects as they change.
-    #[arg(short, long)]
-    pub watch: bool,
-}
-
-/// Files of objects.
-#[derive(Debug, Args)]
-pub struct Files {
-    /// Files, folders (with all that is in them), or `-` for standard input; several documents in each.
-    #[arg(short, long, required = true)]
-    pub filename: Vec<PathBuf>,
-    /// The namespace of objects that state none.
-    #[command(flatten)]
-    pub namespace: InNamespace,
-}
-
-/// `apply`.
-#[derive(Debug, Args)]
-pub struct Apply {
-    /// The objects.
-    #[command(flatten)]
-    pub files: Files,
-    /// Wait until this node's agent (and those at --socket) has them in the kernel.
-    #[arg(long)]
-    pub wait: bool,
-    /// Further control sockets of agents to wait for.
-    #[arg(long, requires = "wait")]
-    pub socket: Vec<PathBuf>,
-    /// How long to wait, seconds.
-    #[arg(long, default_value_t = 30, requires = "wait")]
-    pub timeout: u64,
-}
-
-/// `patch`.
-#[derive(Debug, Args)]
-pub struct Patch {
-    /// The kind, or `KIND/NAME`.
-    pub kind: String,
-    /// The name.
-    pub name: Option<String>,
-    /// The patch, JSON or YAML: a merge patch (RFC 7396), or with --type json a list of operations (RFC 6902).
-    #[arg(short, long)]
-    pub patch: String,
-    /// What the patch is.
-    #[arg(short = 't', long = "type", value_enum, default_value_t)]
-    pub form: PatchForm,
-    /// The namespace.
-    #[command(flatten)]
-    pub namespace: InNamespace,
-}
-
-/// What a patch is.
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-pub enum PatchForm {
-    /// Members replace members, null removes (RFC 7396).
-    #[default]
-    Merge,
-    /// A list of operations (RFC 6902).
-    Json,
-}
-
-/// `delete`.
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// The kind, or `KIND/NAME`.
-    #[arg(required_unless_present = "filename")]
-    pub kind: Option<String>,
-    /// The names.
-    pub names: Vec<String>,
-    /// Files, folders, or `-`, that name the objects.
-    #[arg(short, long, conflicts_with = "kind")]
-    pub filename: Vec<PathBuf>,
-    /// The namespace.
-    #[command(flatten)]
-    pub namespace: InNamespace,
-    /// One that is not there is no error.
-    #[arg(long)]
-    pub skip_not_exists: bool,
-}
-
-/// `label`.
-#[derive(Debug, Args)]
-pub struct Label {
-    /// The kind.
-    pub kind: String,
-    /// The name.
-    pub name: String,
-    /// `KEY=VALUE` to set, `KEY-` to remove.
-    #[arg(required = true)]
-    pub labels: Vec<String>,
-    /// Remove the labels that are named, each by its key.
-    #[arg(long, conflicts_with = "overwrite")]
-    pub remove: bool,
-    /// Change labels that have another value.
-    #[arg(long)]
-    pub overwrite: bool,
-    /// The namespace.
-    #[command(flatten)]
-    pub namespace: InNamespace,
 }
 
 /// `ipam`.
@@ -330,6 +205,9 @@ pub enum Policy {
         /// Manifests to test instead of the datastore.
         #[arg(short, long)]
         manifests: Vec<PathBuf>,
+        /// How manifests are read.
+        #[command(flatten)]
+        strictness: Strictness,
         /// Write a JUnit report.
         #[arg(long)]
         junit: Option<PathBuf>,
@@ -348,6 +226,9 @@ pub enum Policy {
         /// Files, folders, or `-`.
         #[arg(short, long, required = true)]
         filename: Vec<PathBuf>,
+        /// How the files are read.
+        #[command(flatten)]
+        strictness: Strictness,
         /// The files' objects would be deleted.
         #[arg(long)]
         delete: bool,

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use ocicat_datastore::validate;
 
+use crate::cli::Validation;
+use crate::document::Fault;
 use crate::failure::Failure;
 use crate::manifest::{self, Manifest};
 
 /// Every object of the files. `kubernetes`: for a store that keeps Kubernetes' own kinds as they are. `namespace` is
-/// that of objects that state none.
+/// that of objects that state none. Fields that a kind does not have are named on standard error if `validation` only warns.
 ///
 /// # Errors
 /// A file that cannot be read, and everything that is wrong with objects, a line each.
@@ -17,15 +19,27 @@ pub fn read(
     paths: &[PathBuf],
     kubernetes: bool,
     namespace: Option<&str>,
+    validation: Validation,
 ) -> Result<Vec<Manifest>, Failure> {
     let mut manifests = Vec::new();
     let mut faults = Vec::new();
     for path in listed(paths)? {
         let (name, text) = text(&path)?;
-        match manifest::read_plain(&name, &text) {
-            Ok(read) => manifests.extend(read),
-            Err(fault) => faults.push(fault.to_string()),
-        }
+        let contents = manifest::contents(&name, &text);
+        manifests.extend(contents.manifests);
+        let unknown = match validation {
+            Validation::Strict => contents.unknown,
+            Validation::Warn => {
+                for fault in &contents.unknown {
+                    eprintln!("warning: {fault}");
+                }
+                Vec::new()
+            }
+            Validation::Ignore => Vec::new(),
+        };
+        let mut wrong = [unknown, contents.faults].concat();
+        wrong.sort_by_key(|fault| fault.line);
+        faults.extend(wrong.iter().map(Fault::to_string));
     }
     for manifest in &mut manifests {
         if let Some(namespace) = namespace {

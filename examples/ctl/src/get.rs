@@ -18,10 +18,10 @@ use crate::output::{self, Format};
 /// # Errors
 /// [`Failure::NotFound`] for each name that does not exist, after those that do have been printed.
 pub async fn run(at: &Connection, args: &cli::Get, format: Format) -> Result<(), Failure> {
-    let (found, missing, single) = if args.filename.is_empty() {
-        by_kind(at, args).await?
-    } else {
-        by_file(at, args).await?
+    let (kind, keys) = named(at, &args.chosen)?;
+    let (found, missing, single) = match kind {
+        Some(kind) if keys.is_empty() => (listed(at, kind, args).await?, Vec::new(), false),
+        _ => fetch(at, keys).await?,
     };
     if !found.is_empty() || missing.is_empty() {
         println!("{}", output::objects(&found, format, single)?);
@@ -41,24 +41,29 @@ pub async fn run(at: &Connection, args: &cli::Get, format: Format) -> Result<(),
 
 type Answer = (Vec<Object>, Vec<Key>, bool);
 
-async fn by_file(at: &Connection, args: &cli::Get) -> Result<Answer, Failure> {
-    let namespace = args.namespace.namespace.as_deref();
-    let manifests = files::read(&args.filename, at.kubernetes, namespace)?;
-    let keys = manifests.iter().map(|manifest| manifest.object.key());
-    fetch(at, keys.collect()).await
+/// The objects that the arguments name: their kind unless files name them, and their keys. Fields that a kind does not have
+/// are of no interest in such files.
+pub(crate) fn named(
+    at: &Connection,
+    chosen: &cli::Chosen,
+) -> Result<(Option<Kind>, Vec<Key>), Failure> {
+    let namespace = chosen.namespace.namespace.as_deref();
+    if !chosen.filename.is_empty() {
+        let ignore = cli::Validation::Ignore;
+        let manifests = files::read(&chosen.filename, at.kubernetes, namespace, ignore)?;
+        return Ok((None, manifests.iter().map(|one| one.object.key()).collect()));
+    }
+    let (kind, named) = kinds::kind_and_name(chosen.kind.as_deref().unwrap_or_default())?;
+    let names = chosen.names.iter().map(String::as_str);
+    let names = named.into_iter().chain(names);
+    Ok((
+        Some(kind),
+        names.map(|name| key(kind, namespace, name)).collect(),
+    ))
 }
 
-async fn by_kind(at: &Connection, args: &cli::Get) -> Result<Answer, Failure> {
-    let (kind, named) = kinds::kind_and_name(args.kind.as_deref().unwrap_or_default())?;
-    let names = named
-        .into_iter()
-        .chain(args.names.iter().map(String::as_str));
-    let keys: Vec<Key> = names
-        .map(|name| key(kind, args.namespace.namespace.as_deref(), name))
-        .collect();
-    if !keys.is_empty() {
-        return fetch(at, keys).await;
-    }
+/// All objects of a kind that the arguments want.
+async fn listed(at: &Connection, kind: Kind, args: &cli::Get) -> Result<Vec<Object>, Failure> {
     let objects = at.store.backend().list(&scope(kind, args)).await?.objects;
     let wanted = args.selector.as_deref().map(selector).transpose()?;
     let fits = |object: &Object| {
@@ -66,17 +71,13 @@ async fn by_kind(at: &Connection, args: &cli::Get) -> Result<Answer, Failure> {
             .as_ref()
             .is_none_or(|one| one.matches(&labels(object)))
     };
-    Ok((
-        objects.into_iter().filter(fits).collect(),
-        Vec::new(),
-        false,
-    ))
+    Ok(objects.into_iter().filter(fits).collect())
 }
 
 fn scope(kind: Kind, args: &cli::Get) -> Scope {
     if kind.is_namespaced() && !args.all_namespaces {
-        let namespace = args.namespace.namespace.as_deref().unwrap_or("default");
-        Scope::namespace(kind, namespace)
+        let namespace = args.chosen.namespace.namespace.as_deref();
+        Scope::namespace(kind, namespace.unwrap_or("default"))
     } else {
         Scope::all(kind)
     }
@@ -134,7 +135,7 @@ fn labels(object: &Object) -> BTreeMap<String, String> {
 
 /// Prints objects as they change, until the datastore goes or the user ends it.
 async fn watch(at: &Connection, args: &cli::Get, format: Format) -> Result<(), Failure> {
-    let (kind, _) = kinds::kind_and_name(args.kind.as_deref().unwrap_or_default())?;
+    let (kind, _) = kinds::kind_and_name(args.chosen.kind.as_deref().unwrap_or_default())?;
     let scope = scope(kind, args);
     let since = at.store.backend().list(&scope).await?.revision;
     let mut changes = at.store.backend().watch(&scope, since).await?;

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod run;
 pub mod table;
 pub mod trace;
+pub mod unknown;
 pub mod whole;
 pub mod write;
 

@@ -4,6 +4,7 @@ use ocicat_datastore::{Key, Object, Op, Revision, Store, StoreError, validate};
 
 use crate::document::{self, Document, Fault};
 use crate::native::native;
+use crate::unknown;
 
 /// An object of a file, with the lines that it came from.
 #[derive(Clone, Debug)]
@@ -37,27 +38,62 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Manifest>, Fault> {
 /// # Errors
 /// As [`read`].
 pub fn read_plain(file: &str, text: &str) -> Result<Vec<Manifest>, Fault> {
-    let mut manifests = Vec::new();
-    for document in document::parse(file, text)? {
-        collect(document, &mut manifests)?;
+    let contents = contents(file, text);
+    match contents.faults.into_iter().chain(contents.unknown).next() {
+        Some(fault) => Err(fault),
+        None => Ok(contents.manifests),
     }
-    Ok(manifests)
 }
 
-fn collect(document: Document, into: &mut Vec<Manifest>) -> Result<(), Fault> {
-    let list = document
-        .text("kind")
-        .is_some_and(|kind| kind.ends_with("List"));
-    if let (true, Some(items)) = (list, document.elements("items")) {
-        return items.into_iter().try_for_each(|item| collect(item, into));
+/// What is in a file.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// The objects in which nothing is wrong but fields that their kinds do not have.
+    pub manifests: Vec<Manifest>,
+    /// All that is wrong otherwise.
+    pub faults: Vec<Fault>,
+    /// Fields that their kinds do not have.
+    pub unknown: Vec<Fault>,
+}
+
+/// Reads and checks every object of a file and goes on after what is wrong; Kubernetes' own kinds are as they are written.
+#[must_use]
+pub fn contents(file: &str, text: &str) -> Contents {
+    let mut contents = Contents::default();
+    match document::parse(file, text) {
+        Ok(documents) => documents.into_iter().for_each(|one| contents.add(one)),
+        Err(fault) => contents.faults.push(fault),
     }
-    let read = Object::from_value(document.to_json());
-    let object = read.map_err(|error| located(&document, &error))?;
-    if let Some(problem) = validate::object(&object).first() {
-        return Err(document.fault(&problem.field, &problem.reason));
+    contents
+}
+
+impl Contents {
+    fn add(&mut self, document: Document) {
+        let list = document
+            .text("kind")
+            .is_some_and(|kind| kind.ends_with("List"));
+        if let (true, Some(items)) = (list, document.elements("items")) {
+            return items.into_iter().for_each(|item| self.add(item));
+        }
+        let object = match Object::from_value(document.to_json()) {
+            Ok(object) => object,
+            Err(error) => return self.faults.push(located(&document, &error)),
+        };
+        let unknown = unknown::fields(object.kind, &object.value);
+        self.unknown.extend(
+            unknown
+                .iter()
+                .map(|one| document.fault(&one.field, &one.message)),
+        );
+        let problems = validate::object(&object);
+        let faults = problems
+            .iter()
+            .map(|problem| document.fault(&problem.field, &problem.reason));
+        self.faults.extend(faults);
+        if problems.is_empty() {
+            self.manifests.push(Manifest { object, document });
+        }
     }
-    into.push(Manifest { object, document });
-    Ok(())
 }
 
 /// A store's complaint about an object, at the line of the field that it names.

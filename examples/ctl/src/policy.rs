@@ -36,12 +36,14 @@ pub async fn run(global: &cli::Global, command: cli::Policy) -> Result<(), Failu
         cli::Policy::Test {
             files,
             manifests,
+            strictness,
             junit,
         } => {
             let cluster = if manifests.is_empty() {
                 stored(&Connection::open(global)?).await?
             } else {
-                Cluster::of(&files::read(&manifests, false, None)?)?
+                let strict = strictness.validate;
+                Cluster::of(&files::read(&manifests, false, None, strict)?)?
             };
             test(&cluster, &files, junit.as_deref(), format)
         }
@@ -51,17 +53,13 @@ pub async fn run(global: &cli::Global, command: cli::Policy) -> Result<(), Failu
         }
         cli::Policy::Diff {
             filename,
+            strictness,
             delete,
             outside,
         } => {
-            reach::diff(
-                &Connection::open(global)?,
-                &filename,
-                delete,
-                &outside,
-                format,
-            )
-            .await
+            let at = Connection::open(global)?;
+            let changed = files::read(&filename, at.kubernetes, None, strictness.validate)?;
+            reach::diff(&at, changed, delete, &outside, format).await
         }
     }
 }

@@ -79,7 +79,8 @@ async fn with_store(global: &Global, command: Command) -> Result<(), Failure> {
 fn validate(global: &Global, args: &crate::cli::Files, format: Format) -> Result<(), Failure> {
     let kubernetes = crate::connection::url(global).is_ok_and(|url| url.starts_with("kubernetes:"));
     let namespace = args.namespace.namespace.as_deref();
-    for manifest in files::read(&args.filename, kubernetes, namespace)? {
+    let strict = args.strictness.validate;
+    for manifest in files::read(&args.filename, kubernetes, namespace, strict)? {
         write::say(&manifest.object.key(), "valid", format);
     }
     Ok(())

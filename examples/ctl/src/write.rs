@@ -10,8 +10,7 @@ use crate::cli;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::files;
-use crate::get::key;
-use crate::kinds;
+use crate::get::named;
 use crate::manifest::Manifest;
 use crate::output::Format;
 
@@ -51,6 +50,7 @@ pub async fn run(
         &args.filename,
         at.kubernetes,
         args.namespace.namespace.as_deref(),
+        args.strictness.validate,
     )?;
     if manifests.is_empty() {
         return Err(Failure::Usage("there are no objects in these files".into()));
@@ -163,17 +163,7 @@ pub fn say(key: &Key, done: &str, format: Format) {
 /// # Errors
 /// [`Failure::NotFound`] for those that are not there, unless that was said to be fine; the others are deleted.
 pub async fn delete(at: &Connection, args: &cli::Delete, format: Format) -> Result<(), Failure> {
-    let namespace = args.namespace.namespace.as_deref();
-    let keys: Vec<Key> = if args.filename.is_empty() {
-        let (kind, named) = kinds::kind_and_name(args.kind.as_deref().unwrap_or_default())?;
-        let names = named
-            .into_iter()
-            .chain(args.names.iter().map(String::as_str));
-        names.map(|name| key(kind, namespace, name)).collect()
-    } else {
-        let manifests = files::read(&args.filename, at.kubernetes, namespace)?;
-        manifests.iter().map(|one| one.object.key()).collect()
-    };
+    let (_, keys) = named(at, &args.chosen)?;
     if keys.is_empty() {
         return Err(Failure::Usage("name the objects to delete".into()));
     }

@@ -74,19 +74,26 @@ const POOL: &str = "\
 apiVersion: projectcalico.org/v3
 kind: IPPool
 metadata: {name: pods, labels: {zone: a}}
-spec: {cidr: 10.10.0.0/16, natOutgoing: true, futureField: {kept: yes}}
+spec: {cidr: 10.10.0.0/16, natOutgoing: true}
 ";
 
 #[test]
 fn objects_are_made_shown_changed_and_deleted() {
     let bench = Bench::new();
-    let pool = bench.file("pool.yaml", POOL);
-    let pool = pool.to_str().unwrap();
-    assert_eq!(
-        bench.run(&["create", "-f", pool]).1,
-        "IPPool/pods created\n"
+    let future = POOL.replace(
+        "natOutgoing: true",
+        "natOutgoing: true, futureField: {kept: yes}",
     );
+    let pool = bench.file("pool.yaml", &future);
+    let pool = pool.to_str().unwrap();
     let (code, _, err) = bench.run(&["create", "-f", pool]);
+    assert!(
+        code == 1 && err.contains("pool.yaml:4: spec.futureField: unknown field"),
+        "{code} {err}"
+    );
+    let create = ["create", "--validate=ignore", "-f", pool];
+    assert_eq!(bench.run(&create).1, "IPPool/pods created\n");
+    let (code, _, err) = bench.run(&create);
     assert_eq!(code, 5, "{err}");
     assert!(err.contains("IPPool/pods"), "{err}");
     let (code, out, _) = bench.run(&["get", "pool", "-o", "wide"]);
@@ -197,6 +204,45 @@ fn what_is_wrong_is_named_before_anything_is_written() {
     assert_eq!(bench.run(&["get", "widgets"]).0, 2);
     assert_eq!(bench.run(&["apply", "-f", "/nowhere.yaml"]).0, 3);
     assert_eq!(bench.run(&["frobnicate"]).0, 2);
+}
+
+#[test]
+fn fields_that_a_kind_does_not_have_are_refused() {
+    let bench = Bench::new();
+    bench.piped(&["apply", "-f", "-"], POOL);
+    let misspelt = POOL.replace("natOutgoing", "natoutgoing");
+    for (validate, code, written) in [
+        ("--validate", 1, "\n"),
+        ("--validate=strict", 1, "\n"),
+        ("--validate=warn", 0, "IPPool/other\n"),
+        ("--validate=false", 0, "IPPool/other\n"),
+    ] {
+        let bench = Bench::new();
+        let other = misspelt.replace("pods", "other");
+        let (found, _, err) = bench.piped(&["apply", validate, "-f", "-"], &other);
+        assert_eq!(found, code, "{validate}: {err}");
+        let named =
+            err.contains("stdin:4: spec.natoutgoing: unknown field; did you mean natOutgoing?");
+        assert_eq!(named, validate != "--validate=false", "{validate}: {err}");
+        assert_eq!(bench.run(&["get", "pools", "-o", "name"]).1, written);
+    }
+    // What is wrong is told as well, not one thing at a time.
+    let (_, _, err) = bench.piped(
+        &["validate", "-f", "-"],
+        &misspelt.replace("cidr:", "cdir:"),
+    );
+    assert!(
+        err.contains("did you mean cidr?") && err.contains("did you mean natOutgoing?"),
+        "{err}"
+    );
+    assert!(err.contains("stdin:4: spec.cidr: "), "{err}");
+    let patch = ["patch", "pool", "pods", "-p", "{spec: {blocksize: 26}}"];
+    let (code, _, err) = bench.run(&patch);
+    assert!(
+        code == 1
+            && err.contains("--patch: spec.blocksize: unknown field; did you mean blockSize?"),
+        "{err}"
+    );
 }
 
 #[test]

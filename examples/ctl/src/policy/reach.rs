@@ -1,7 +1,6 @@
 //! `policy matrix` and `policy diff`.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use ocicat_policy::{Change, Party, reach};
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use super::Cluster;
 use super::source::manifests;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::files;
+use crate::manifest::Manifest;
 use crate::output::{self, Format};
 use crate::table::Table;
 
@@ -63,12 +62,11 @@ pub(super) fn matrix(
 /// [`Failure::Found`] when anything opens.
 pub(super) async fn diff(
     at: &Connection,
-    paths: &[PathBuf],
+    changed: Vec<Manifest>,
     delete: bool,
     outside: &[IpAddr],
     format: Format,
 ) -> Result<(), Failure> {
-    let changed = files::read(paths, at.kubernetes, None)?;
     let now = manifests(at).await?;
     let present = Cluster::of(&now)?;
     let before = reach(present.model(), outside);
