@@ -16,6 +16,8 @@ use nix::sched::{CloneFlags, unshare};
 
 #[path = "net/attach.rs"]
 mod attach;
+#[path = "net/depart.rs"]
+mod depart;
 #[path = "net/detach.rs"]
 mod detach;
 #[path = "net/floor.rs"]
@@ -63,6 +65,7 @@ fn main() {
     machine();
     routes::bench(routes, 5);
     attach::bench(attachments);
+    depart::bench(attachments);
 }
 
 /// Says what it runs on: what is measured means nothing without.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::conntrack::Connections;
 use super::follow::{Effect, Interest};
 use super::monitor::{Heard, Monitor};
 use super::netns::Home;
@@ -32,6 +33,7 @@ pub struct LinuxDataplane {
     home: Home,
     socket: Socket,
     monitor: Monitor,
+    connections: Connections,
     /// The policy half; `None` where the options leave it out.
     table: Option<nft::Table>,
     /// Whether policy has been in force since this dataplane began.
@@ -65,6 +67,7 @@ impl LinuxDataplane {
         Ok(Self {
             home: Home::here().map_err(failed("network namespace"))?,
             monitor: monitor.map_err(failed("route netlink listening"))?,
+            connections: Connections::default(),
             socket,
             table: options
                 .policy

@@ -219,3 +219,56 @@ fn connections_of_an_address_that_leaves_are_forgotten() {
         assert_eq!(forget_connections(&all).unwrap(), 0);
     });
 }
+
+/// The dataplane forgets in its own namespace, whoever works for it, and by one socket.
+#[test]
+fn connections_are_forgotten_where_the_dataplane_is() {
+    node(|| {
+        ip("link add cali1 type veth peer name inner");
+        ip("link set cali1 up");
+        let rules = "table inet t { chain c { type filter hook output priority 0; ct state new counter; }; }";
+        assert!(Command::new("nft").arg(rules).status().unwrap().success());
+        ip("addr add 192.168.0.1/24 dev lo");
+        let socket = UdpSocket::bind("192.168.0.1:0").unwrap();
+        let routes = |addresses: std::ops::Range<u8>| {
+            let route = |last| {
+                let hops = vec![Hop::Link(name("cali1"))];
+                let key = RouteKey::main(Prefix::host([10, 1, 0, last].into()));
+                (key, Route { hops, source: None })
+            };
+            State {
+                routes: Arc::new(addresses.map(route).collect()),
+                ..State::default()
+            }
+        };
+        let mut kernel = LinuxDataplane::new(Options::default().policy(false)).unwrap();
+        let elsewhere = container();
+        let mut apply = |state: &State| {
+            let report = inside(&elsewhere, || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                runtime.unwrap().block_on(kernel.apply(state)).unwrap()
+            });
+            assert_eq!(report.failed, []);
+        };
+        apply(&routes(0..9));
+        let mut sockets = BTreeSet::new();
+        for first in 1..9 {
+            let gone = IpAddr::from([10, 1, 0, first - 1]);
+            socket.send_to(b"x", (gone, 9)).unwrap();
+            apply(&routes(first..9));
+            assert_eq!(forget_connections(&[gone].into()).unwrap(), 0);
+            sockets.extend(netfilter_sockets());
+        }
+        assert_eq!(sockets.len(), 1, "{sockets:?}");
+    });
+}
+
+/// The ports of this namespace's netfilter sockets (protocol 12).
+fn netfilter_sockets() -> Vec<String> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+    let rows = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = rows.filter(|row| row.get(1) == Some(&"12") && row.get(2) != Some(&"0"));
+    ours.map(|row| row[2].to_owned()).collect()
+}

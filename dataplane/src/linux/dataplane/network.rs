@@ -1,10 +1,10 @@
 //! An apply, but for policy: links, settings, neighbours, routes, rules, in an order that loses no packet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::LinuxDataplane;
-use crate::linux::conntrack::forget_connections;
 use crate::linux::links::Links;
 use crate::linux::routes::{Routes, departed};
 use crate::linux::sysctl::Sysctl;
@@ -45,7 +45,7 @@ impl LinuxDataplane {
             .map(|applied| departed(applied, desired))
             .unwrap_or_default();
         // A packet of an old connection must not find the new way with the old translation.
-        forget_connections(&moved).map_err(doing("written (connections)"))?;
+        self.forget(&moved)?;
         let before = self.applied.as_ref().filter(|_| known);
         let before = before.map(|state| Arc::clone(&state.routes));
         let since = before.as_deref();
@@ -65,8 +65,13 @@ impl LinuxDataplane {
         if !desired.incomplete {
             self.remove_network(desired, since, report).await?;
         }
-        forget_connections(&gone).map_err(doing("written (connections)"))?;
-        Ok(())
+        self.forget(&gone)
+    }
+
+    /// Forgets the connections of addresses that are not behind a pod's link any more.
+    fn forget(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), Failed> {
+        let done = self.connections.forget(Some(&self.home), addresses);
+        done.map(drop).map_err(doing("written (connections)"))
     }
 
     /// Removes what is ours and not named, in the opposite order.
