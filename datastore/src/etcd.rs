@@ -2,6 +2,7 @@
 
 mod changes;
 mod connection;
+mod endpoints;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -56,7 +56,8 @@ impl Default for SqliteOptions {
 ///
 /// Reads are made on the caller's thread, over connections of their own: a single object takes some microseconds of it, a
 /// list as long as its objects need to be read. One thread per open store does all the rest; it is joined when the
-/// store is dropped, and watches then end. The file must be on a local file system.
+/// store is dropped, and watches then end. The file must be on a local file system. Whoever needs the lock waits a minute
+/// for others at most.
 pub struct Sqlite {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,

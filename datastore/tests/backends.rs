@@ -1,5 +1,9 @@
 //! The kit on our own backends, and on wrong ones that it must find out.
 
+#[path = "common/folder.rs"]
+#[allow(dead_code)]
+mod folder;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,7 +59,7 @@ async fn memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder::in_memory();
     report(backend_kit::run(&InSqlite(folder)).await);
 }
 

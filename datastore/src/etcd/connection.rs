@@ -4,20 +4,24 @@ use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, TlsOptions};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::EtcdOptions;
+use super::endpoints::first_answer;
 use crate::error::StoreError;
 use crate::object::Revision;
 
-/// How long a call may take.
+/// How long a call may take, and an endpoint to answer for the first time: longer than etcd itself takes to give up what
+/// its disk or its peers hold up (7 s), so that the reason is etcd's own.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an endpoint may take to answer for the first time, before the next one is tried.
-const PROBE: Duration = Duration::from_secs(3);
+/// How long an endpoint may be silent before the next one is asked, too.
+const HEAD_START: Duration = Duration::from_secs(3);
 /// How often a silent connection is tested, and how long the answer may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
@@ -29,6 +33,8 @@ const UNAUTHENTICATED: i32 = 16;
 pub(super) struct Connection {
     options: EtcdOptions,
     client: Mutex<Option<Connected>>,
+    /// The last time that nobody answered. Who waited meanwhile gets this, and does not begin anew.
+    failed: std::sync::Mutex<Option<(Instant, StoreError)>>,
     /// The endpoint to connect to next; many programs begin at different ones.
     next: AtomicUsize,
 }
@@ -48,6 +54,7 @@ impl Connection {
         Self {
             options,
             client: Mutex::new(None),
+            failed: std::sync::Mutex::new(None),
             next: AtomicUsize::new(by_chance()),
         }
     }
@@ -95,6 +102,7 @@ impl Connection {
     /// The connection; a new one when there is none, and when certificates, key or password are others than they were. What
     /// is in these files now and cannot be used, half written perhaps, leaves the connection as it is.
     async fn client(&self) -> Result<Client, StoreError> {
+        let asked = Instant::now();
         let mut slot = self.client.lock().await;
         let files = self.files();
         match &mut *slot {
@@ -107,7 +115,14 @@ impl Connection {
                 Ok(connected.client.clone())
             }
             None => {
-                let client = self.connect().await?;
+                let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                match &*failed() {
+                    Some((when, error)) if *when >= asked => return Err(error.clone()),
+                    _ => {}
+                }
+                let client = self.connect().await.inspect_err(|error| {
+                    *failed() = Some((Instant::now(), error.clone()));
+                })?;
                 *slot = Some(Connected {
                     client: client.clone(),
                     files,
@@ -121,36 +136,39 @@ impl Connection {
     async fn connect(&self) -> Result<Client, StoreError> {
         let endpoints = &self.options.endpoints;
         let first = self.next.load(Ordering::Relaxed);
-        let mut failed = Err(StoreError::Unavailable {
-            reason: "there is no endpoint".to_owned(),
-        });
-        for step in 0..endpoints.len() {
-            let number = first.wrapping_add(step) % endpoints.len();
-            match self.connect_to(&endpoints[number]).await {
-                Ok(client) => {
-                    // After a failure it is the turn of the one after it.
-                    self.next.store(number + 1, Ordering::Relaxed);
-                    return Ok(client);
-                }
-                // That of the first is the answer: a password that is wrong is wrong everywhere.
-                Err(error) if step == 0 => failed = Err(error),
-                Err(_) => {}
-            }
-        }
-        failed
+        let number = |step: usize| first.wrapping_add(step) % endpoints.len();
+        let asked = (0..endpoints.len()).filter_map(|step| endpoints.get(number(step)));
+        let asked = asked.map(|endpoint| self.connect_to(endpoint));
+        let Some(found) = first_answer(asked, HEAD_START).await else {
+            let reason = "there is no endpoint".to_owned();
+            return Err(StoreError::Unavailable { reason });
+        };
+        // Of errors that of the first is the answer: a password that is wrong is wrong everywhere.
+        let (step, client) = found?;
+        // After a failure it is the turn of the one after it.
+        self.next.store(number(step) + 1, Ordering::Relaxed);
+        Ok(client)
     }
 
     async fn connect_to(&self, endpoint: &str) -> Result<Client, StoreError> {
         let options = self.connect_options()?;
-        let client = within(PROBE, Client::connect([endpoint], Some(options))).await?;
         let key = self.options.prefix.as_str();
         let keys_only = GetOptions::new().with_keys_only();
-        let mut probe = client.kv_client();
-        match within(PROBE, probe.get(key, Some(keys_only))).await {
-            Err(error @ StoreError::Unavailable { .. }) => Err(error),
-            // To be refused is an answer, too: others may be allowed what this is not.
-            _ => Ok(client),
-        }
+        let connecting = async {
+            let client = Client::connect([endpoint], Some(options)).await?;
+            match client.kv_client().get(key, Some(keys_only)).await {
+                // To be refused is an answer, too: others may be allowed what this is not.
+                Err(error) if is_unavailable(&store_error(&error)) => Err(error),
+                _ => Ok(client),
+            }
+        };
+        let connected = within(PATIENCE, connecting).await;
+        connected.map_err(|error| match error {
+            StoreError::Unavailable { reason } => StoreError::Unavailable {
+                reason: format!("{endpoint}: {reason}"),
+            },
+            error => error,
+        })
     }
 
     fn files(&self) -> Files {
@@ -169,7 +187,7 @@ impl Connection {
 
     fn connect_options(&self) -> Result<ConnectOptions, StoreError> {
         let mut options = ConnectOptions::new()
-            .with_connect_timeout(Duration::from_secs(5))
+            .with_connect_timeout(PATIENCE)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
@@ -203,6 +221,10 @@ impl Connection {
     }
 }
 
+const fn is_unavailable(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { .. })
+}
+
 fn by_chance() -> usize {
     let number = RandomState::new().build_hasher().finish();
     usize::try_from(number >> 33).unwrap_or_default()
@@ -226,7 +248,7 @@ async fn within<T>(
     match tokio::time::timeout(time, call).await {
         Ok(answer) => answer.map_err(|error| store_error(&error)),
         Err(_) => Err(StoreError::Unavailable {
-            reason: format!("no answer in {time:?}"),
+            reason: format!("no answer in {time:?}: too busy, or out of reach"),
         }),
     }
 }

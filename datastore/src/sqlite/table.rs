@@ -1,11 +1,12 @@
 //! The tables, and the statements on them.
 
+use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
@@ -112,15 +113,28 @@ pub(super) struct Table {
     commits: Arc<AtomicU64>,
 }
 
+/// How long a connection waits for others that have the lock. A commit on a slow disk takes a second, and there may be dozens
+/// of processes before us; one that hangs in the middle of a commit is not waited for without an end.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// Since when this thread waits for the lock; it waits for one at a time.
+    static WAITING: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
 /// Waits for another process that holds the lock: shortly and for a random time, so that everybody gets their turn.
 fn busy(tries: i32) -> bool {
+    let since = match WAITING.get() {
+        Some(since) if tries > 0 => since,
+        _ => Instant::now(),
+    };
+    WAITING.set(Some(since));
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let random = now.subsec_nanos() / 64 % 700;
     std::thread::sleep(Duration::from_micros(100 + u64::from(random)));
-    // About ten seconds.
-    tries < 20_000
+    since.elapsed() < PATIENCE
 }
 
 impl Table {

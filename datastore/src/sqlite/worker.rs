@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use super::signal::Signal;
-use super::table::{Batch, Outcome, Row, Table};
+use super::table::{Batch, Outcome, PATIENCE, Row, Table};
 use super::{Reply, Shared, stopped};
 use crate::error::StoreError;
 use crate::feed::Entry;
@@ -51,9 +51,13 @@ pub(super) struct Worker {
 }
 
 pub(super) fn unavailable(error: &rusqlite::Error) -> StoreError {
-    StoreError::Unavailable {
-        reason: error.to_string(),
-    }
+    let reason = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy) => format!(
+            "other processes had the file locked for {PATIENCE:?}: its disk is too slow, or one of them hangs ({error})"
+        ),
+        _ => error.to_string(),
+    };
+    StoreError::Unavailable { reason }
 }
 
 fn replaced() -> StoreError {

@@ -3,18 +3,38 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod folder;
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ocicat_datastore::{Etcd, EtcdOptions};
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use ocicat_datastore::{Etcd, EtcdOptions, StoreError};
 
-/// How long a server may take to serve.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take that these tests wait for: none of them is about time, and a machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A server, with its data in a temporary folder.
+/// Makes a call, again while the store cannot be reached. One that was not answered may have been done.
+pub(crate) async fn patiently<T>(
+    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let begin = Instant::now();
+    loop {
+        match call().await {
+            Err(StoreError::Unavailable { .. }) if begin.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// A server, with its data in a temporary folder, in memory where it can be.
 pub(crate) struct Server {
     pub(crate) folder: tempfile::TempDir,
     name: String,
@@ -38,6 +58,14 @@ impl Server {
         server
     }
 
+    /// One that is alone, has its data on the disk, and serves.
+    pub(crate) fn start_on_disk() -> Self {
+        let mut server = Self::new(&[]);
+        server.folder = folder::on_disk();
+        server.run();
+        server
+    }
+
     /// One that is alone and not started yet. With arguments about TLS its URL is one of TLS.
     pub(crate) fn new(extra: &[String]) -> Self {
         Self::cluster(1, extra).remove(0)
@@ -53,7 +81,7 @@ impl Server {
         let named = peers.iter().enumerate();
         let cluster: Vec<String> = named.map(|(n, peer)| format!("m{n}={peer}")).collect();
         let member = |(n, peer): (usize, String)| Self {
-            folder: tempfile::tempdir().expect("a folder"),
+            folder: folder::in_memory(),
             name: format!("m{n}"),
             client: format!("{scheme}://127.0.0.1:{}", free_port()),
             peer,
@@ -103,6 +131,14 @@ impl Server {
     /// Returns when a server that was spawned serves.
     pub(crate) fn await_ready(ready: &mpsc::Receiver<()>) {
         ready.recv_timeout(PATIENCE).expect("etcd serves");
+    }
+
+    /// Holds it in the middle of whatever it does, as a disk that does not answer would, or lets it go on.
+    pub(crate) fn hold(&self, held: bool) {
+        let child = self.child.as_ref().expect("it runs");
+        let process = i32::try_from(child.id()).expect("a process id");
+        let signal = if held { SIGSTOP } else { SIGCONT };
+        kill(Pid::from_raw(process), signal).expect("a signal");
     }
 
     pub(crate) fn kill(&mut self) {

@@ -11,7 +11,7 @@ use ocicat_datastore::{Store, open};
 use ocicat_ipam::{AssignRequest, BlockAffine, Census, HandleId, InUse, Ipam, IpamStore, Owner};
 
 use crate::record::{self, Entry};
-use crate::{NODES, POOLS};
+use crate::{ENOUGH, NODES, POOLS};
 
 pub(crate) async fn run(url: &str, folder: &Path) {
     let mut live: BTreeMap<IpAddr, String> = BTreeMap::new();
@@ -39,7 +39,7 @@ pub(crate) async fn run(url: &str, folder: &Path) {
     }
     let takes: usize = spans.values().map(Vec::len).sum();
     println!("{takes} addresses were given, {} are held", live.len());
-    assert!(takes > 100, "only {takes} addresses were given");
+    assert!(takes > ENOUGH, "only {takes} addresses were given");
     // From when a node knew of an address to when it began to give it back, nobody else did.
     for (address, mut spans) in spans {
         spans.sort();

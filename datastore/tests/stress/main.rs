@@ -20,10 +20,15 @@ use std::time::{Duration, Instant};
 use ocicat_datastore::model::{IpPool, IpPoolSpec};
 use ocicat_datastore::{Metadata, Store, open};
 
+use common::{PATIENCE, folder};
 use dice::Dice;
 
 const CHILD: &str = "OCICAT_STRESS_CHILD";
 const NODES: usize = 8;
+/// How many addresses are given at least, however long that takes.
+const ENOUGH: usize = 100;
+/// How many are given before another node is killed: on a slow machine nodes need their time to get anywhere.
+const BETWEEN: usize = 3;
 
 /// The pools: tight, so that nodes meet, and one that keeps addresses for their workloads.
 const POOLS: [(&str, &str, u8, Option<&str>); 3] = [
@@ -80,7 +85,8 @@ async fn make_pools(store: &Store) {
             spec,
             status: None,
         };
-        store.create(pool).await.expect("a pool");
+        let made = common::patiently(async || store.put(pool.clone()).await).await;
+        made.expect("a pool");
     }
 }
 
@@ -92,13 +98,13 @@ fn torment(test: &str, folder: &Path, url: &str, mut disturb: impl FnMut(&mut Di
         .collect();
     let end = Instant::now() + time();
     let mut kills = 0;
-    while Instant::now() < end {
+    let mut given = 0;
+    while Instant::now() < end || given <= ENOUGH {
         // The pace of the torment; nothing is waited for.
         std::thread::sleep(Duration::from_millis(100 + dice.below(600)));
         disturb(&mut dice);
+        given = progress(folder, given + BETWEEN, &mut children);
         let number = usize::try_from(dice.below(NODES as u64)).expect("small");
-        let ended = children[number].try_wait().expect("a child");
-        assert_eq!(ended, None, "node {number} ended by itself");
         children[number].kill().expect("a kill");
         children[number].wait().expect("an end");
         children[number] = start(test, number, folder, url);
@@ -111,12 +117,32 @@ fn torment(test: &str, folder: &Path, url: &str, mut disturb: impl FnMut(&mut Di
     println!("{kills} processes were killed");
 }
 
+/// Waits until so many addresses were given; how many there are.
+fn progress(folder: &Path, wanted: usize, children: &mut [Child]) -> usize {
+    let begin = Instant::now();
+    loop {
+        for (number, child) in children.iter_mut().enumerate() {
+            let ended = child.try_wait().expect("a child");
+            assert_eq!(ended, None, "node {number} ended by itself");
+        }
+        let given = (0..NODES).map(|number| record::given(folder, number)).sum();
+        if given >= wanted {
+            return given;
+        }
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{given} addresses are given, and no more"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn sqlite() {
     if serve() {
         return;
     }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder::in_memory();
     let file = folder.path().join("store.db");
     let url = format!("sqlite:{}", file.display());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -133,7 +159,7 @@ fn etcd() {
     if serve() {
         return;
     }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder::in_memory();
     let mut server = common::Server::start();
     let url = format!("etcd:{}", server.url());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -73,6 +73,12 @@ pub(crate) fn read(folder: &Path, node: &str) -> Vec<(u128, Entry)> {
     text.lines().filter_map(entry).collect()
 }
 
+/// How many addresses a node was given so far.
+pub(crate) fn given(folder: &Path, node: usize) -> usize {
+    let text = std::fs::read_to_string(path(folder, &node.to_string())).unwrap_or_default();
+    text.matches(" took ").count()
+}
+
 /// What is attached after these entries: addresses and their handles.
 pub(crate) fn attached(entries: &[(u128, Entry)]) -> BTreeMap<IpAddr, String> {
     let mut given: BTreeSet<&str> = BTreeSet::new();

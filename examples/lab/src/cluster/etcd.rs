@@ -22,7 +22,7 @@ pub const ENDPOINT: &str = "http://198.18.0.79:2379";
 /// Its data, which outlives its process; memory, as everything that the lab writes.
 const DATA: &str = "/run/ocicat-lab/etcd";
 /// How long it may take to answer.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(120);
 
 /// The etcd of a lab.
 #[derive(Debug)]
