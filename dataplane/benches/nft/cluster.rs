@@ -16,7 +16,8 @@ pub(crate) fn cluster(each: usize, apart: bool) -> State {
     cluster_of(ENDPOINTS, each, apart)
 }
 
-/// Each endpoint with `each` policies, of which some share a list, or none when `apart`.
+/// Each endpoint with `each` policies, in lists that many share, or when `apart` two. A policy of a list takes two rules:
+/// to ask it, and to heed its answer.
 pub(crate) fn cluster_of(endpoints: usize, each: usize, apart: bool) -> State {
     let mut state = State::default();
     for number in 0..POLICIES {
@@ -52,15 +53,14 @@ pub(crate) fn policy(number: usize, port: u16) -> Arc<Policy> {
 }
 
 pub(crate) fn workload(number: usize, each: usize, apart: bool) -> (LinkName, Arc<Workload>) {
-    let step = if apart {
-        [1, 3, 7, 9, 11, 13, 17, 19][number % 8]
-    } else {
-        1
-    };
-    let start = if each == POLICIES && !apart {
-        0
-    } else {
-        number * 37
+    // With another step from the same start it is another list.
+    let (start, step) = match apart {
+        true => (
+            number / 2 * 37,
+            [1, 3, 7, 9, 11, 13, 17, 19][number / 2 / POLICIES % 8],
+        ),
+        false if each == POLICIES => (0, 1),
+        false => (number * 37, 1),
     };
     let policies = (0..each).map(|at| (start + at * step) % POLICIES);
     let policies = policies

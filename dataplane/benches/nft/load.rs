@@ -14,7 +14,7 @@ pub(crate) fn bench() {
     for (name, each, apart) in [
         ("5 policies each", 5, false),
         ("200 policies each, the same", 200, false),
-        ("200 policies each, every list different", 200, true),
+        ("200 policies each, every two another list", 200, true),
     ] {
         let state = cluster(each, apart);
         let mut ours = Vec::new();
