@@ -15,7 +15,7 @@ pub use objects::{
     Apply, Chosen, Delete, Files, Get, InNamespace, Label, Patch, PatchForm, Strictness, Validation,
 };
 
-use crate::output::Format;
+use crate::output::{Output, OutputParser};
 
 /// Reads and writes the objects of an ocicat cluster, and looks at its nodes.
 ///
@@ -44,9 +44,9 @@ pub struct Global {
     /// The folder of the node agent's sockets.
     #[arg(long, global = true, env = "OCICAT_RUN", default_value = "/run/ocicat")]
     pub run: PathBuf,
-    /// How to print; `json` also makes an error one JSON object on standard error.
-    #[arg(short, long, global = true, value_enum, default_value_t)]
-    pub output: Format,
+    /// How to print; `json` also makes an error one JSON object on standard error. The last two are for `get`.
+    #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table")]
+    pub output: Output,
     /// For scripts that were written for calicoctl: versions that differ are told by `version`, and stop nothing.
     #[arg(long, global = true, hide = true)]
     pub allow_version_mismatch: bool,
@@ -71,6 +71,9 @@ pub enum Command {
     Label(Label),
     /// Check files without a datastore.
     Validate(Files),
+    /// Print the objects of files as Calico's, version v3: policies, namespaces and service accounts of Kubernetes, and objects
+    /// of crd.projectcalico.org/v1. Needs no datastore.
+    Convert(Files),
     /// Addresses: show, check, release, configure, collect.
     #[command(subcommand)]
     Ipam(Ipam),

@@ -214,6 +214,29 @@ pub fn table(kind: Kind, objects: &[Object], is_wide: bool) -> Table {
     table
 }
 
+/// The headers of the wide table of a kind.
+#[must_use]
+pub fn headers(kind: Kind) -> Vec<&'static str> {
+    let namespace = kind.is_namespaced().then_some("NAMESPACE");
+    let own = columns(kind).iter().map(|column| column.header);
+    ["NAME"].into_iter().chain(namespace).chain(own).collect()
+}
+
+/// The text below a header of the wide table; `None` when the kind has no such header.
+#[must_use]
+pub fn cell(object: &Object, header: &str) -> Option<String> {
+    match header {
+        "NAME" => Some(object.name.clone()),
+        "NAMESPACE" if object.kind.is_namespaced() => object.namespace.clone(),
+        header => {
+            let column = columns(object.kind)
+                .iter()
+                .find(|one| one.header == header)?;
+            Some(text_at(&object.value, column.pointer))
+        }
+    }
+}
+
 /// The text at a pointer in which `*` is every element of a list.
 fn text_at(value: &Value, pointer: &str) -> String {
     match pointer.split_once("/*") {

@@ -48,7 +48,7 @@ async fn test(global: &Global, args: &cli::ConnectivityTest) -> Result<(), Failu
     } else {
         host::test(&at, args).await?
     };
-    report.print(global.output)
+    report.print(global.output.format())
 }
 
 /// How long the asking of a test may take before an answer counts as none.

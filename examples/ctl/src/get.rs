@@ -11,20 +11,20 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::files;
 use crate::kinds;
-use crate::output::{self, Format};
+use crate::output::{Format, Output};
 
 /// Prints what was asked for.
 ///
 /// # Errors
 /// [`Failure::NotFound`] for each name that does not exist, after those that do have been printed.
-pub async fn run(at: &Connection, args: &cli::Get, format: Format) -> Result<(), Failure> {
+pub async fn run(at: &Connection, args: &cli::Get, output: &Output) -> Result<(), Failure> {
     let (kind, keys) = named(at, &args.chosen)?;
     let (found, missing, single) = match kind {
         Some(kind) if keys.is_empty() => (listed(at, kind, args).await?, Vec::new(), false),
         _ => fetch(at, keys).await?,
     };
     if !found.is_empty() || missing.is_empty() {
-        println!("{}", output::objects(&found, format, single)?);
+        print(output, &output.objects(&found, single)?);
     }
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(Key::to_string).collect();
@@ -34,9 +34,17 @@ pub async fn run(at: &Connection, args: &cli::Get, format: Format) -> Result<(),
         )));
     }
     if args.watch {
-        watch(at, args, format).await?;
+        watch(at, args, output).await?;
     }
     Ok(())
+}
+
+/// A template says itself where lines end.
+fn print(output: &Output, text: &str) {
+    match output {
+        Output::JsonPath(_) => print!("{text}"),
+        _ => println!("{text}"),
+    }
 }
 
 type Answer = (Vec<Object>, Vec<Key>, bool);
@@ -134,18 +142,22 @@ fn labels(object: &Object) -> BTreeMap<String, String> {
 }
 
 /// Prints objects as they change, until the datastore goes or the user ends it.
-async fn watch(at: &Connection, args: &cli::Get, format: Format) -> Result<(), Failure> {
+async fn watch(at: &Connection, args: &cli::Get, output: &Output) -> Result<(), Failure> {
     let (kind, _) = kinds::kind_and_name(args.chosen.kind.as_deref().unwrap_or_default())?;
     let scope = scope(kind, args);
     let since = at.store.backend().list(&scope).await?.revision;
     let mut changes = at.store.backend().watch(&scope, since).await?;
     while let Some(change) = std::future::poll_fn(|cx| changes.as_mut().poll_next(cx)).await {
         match change? {
-            Change::Put(object) if format == Format::Table || format == Format::Wide => {
-                let table = output::objects(&[object], format, true)?;
-                println!("{}", table.lines().last().unwrap_or_default());
+            Change::Put(object) => {
+                let text = output.objects(&[object], true)?;
+                match output {
+                    Output::Columns(_) | Output::Plain(Format::Table | Format::Wide) => {
+                        println!("{}", text.lines().last().unwrap_or_default());
+                    }
+                    _ => print(output, &text),
+                }
             }
-            Change::Put(object) => println!("{}", output::objects(&[object], format, true)?),
             Change::Deleted { key, .. } => println!("{key} deleted"),
             _ => {}
         }

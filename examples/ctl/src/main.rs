@@ -11,7 +11,7 @@ const PIPE: i32 = 141;
 fn main() -> ExitCode {
     quiet_when_nobody_reads();
     let cli = Cli::parse_from(cli::understood(std::env::args_os()));
-    let json = cli.global.output.is_json();
+    let json = cli.global.output.format().is_json();
     match ocicatctl::run::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

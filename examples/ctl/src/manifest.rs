@@ -77,6 +77,10 @@ impl Contents {
         }
         let object = match Object::from_value(document.to_json()) {
             Ok(object) => object,
+            Err(_) if is_old(&document) => {
+                let text = "an object of Calico 2; `calicoctl convert` of Calico 3 makes projectcalico.org/v3 of it";
+                return self.faults.push(document.fault("apiVersion", text));
+            }
             Err(error) => return self.faults.push(located(&document, &error)),
         };
         let unknown = unknown::fields(object.kind, &object.value);
@@ -94,6 +98,25 @@ impl Contents {
             self.manifests.push(Manifest { object, document });
         }
     }
+}
+
+/// The kinds of Calico's first API, `apiVersion: v1`.
+const OLD: [&str; 8] = [
+    "bgpPeer",
+    "hostEndpoint",
+    "ipPool",
+    "node",
+    "policy",
+    "profile",
+    "tier",
+    "workloadEndpoint",
+];
+
+fn is_old(document: &Document) -> bool {
+    document.text("apiVersion") == Some("v1")
+        && document
+            .text("kind")
+            .is_some_and(|kind| OLD.contains(&kind))
 }
 
 /// A store's complaint about an object, at the line of the field that it names.

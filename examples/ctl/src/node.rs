@@ -17,11 +17,11 @@ use crate::failure::Failure;
 pub async fn run(global: &cli::Global, command: cli::Node) -> Result<(), Failure> {
     let client = Client::new(global.run.join("node.sock"));
     match command {
-        cli::Node::Status { routes } => status::run(&client, routes, global.output),
+        cli::Node::Status { routes } => status::run(&client, routes, global.output.format()),
         cli::Node::Checksystem => checksystem::run(global).await,
-        cli::Node::Config => figures::config(&client, global.output),
-        cli::Node::Counters { all } => figures::counters(&client, all, global.output),
-        cli::Node::Drain { off } => figures::drain(&client, !off, global.output),
+        cli::Node::Config => figures::config(&client, global.output.format()),
+        cli::Node::Counters { all } => figures::counters(&client, all, global.output.format()),
+        cli::Node::Drain { off } => figures::drain(&client, !off, global.output.format()),
         cli::Node::Diags { file } => diags::run(global, &client, file),
     }
 }

@@ -1,5 +1,13 @@
 //! Objects as text: tables, YAML, JSON, names.
 
+mod custom;
+mod jsonpath;
+mod shape;
+
+pub use custom::Columns;
+pub use jsonpath::Template;
+pub use shape::{Output, OutputParser};
+
 use ocicat_datastore::{Object, Revision};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +20,7 @@ use crate::failure::Failure;
 pub enum Format {
     /// A table with the most important columns.
     #[default]
+    #[value(alias = "ps")]
     Table,
     /// A table with more columns.
     Wide,
@@ -43,17 +52,7 @@ pub fn objects(objects: &[Object], format: Format, single: bool) -> Result<Strin
             let names = objects.iter().map(|object| object.key().to_string());
             Ok(names.collect::<Vec<_>>().join("\n"))
         }
-        Format::Json => {
-            let mut values: Vec<Value> = objects.iter().map(with_version).collect();
-            let value = match values.pop() {
-                Some(value) if single && values.is_empty() => value,
-                last => {
-                    values.extend(last);
-                    json!({"apiVersion": "v1", "kind": "List", "items": values})
-                }
-            };
-            json_text(&value)
-        }
+        Format::Json => json_text(&listed(objects, single)),
         Format::Yaml => {
             let documents = objects.iter().map(|object| yaml(&with_version(object)));
             Ok(documents
@@ -61,6 +60,18 @@ pub fn objects(objects: &[Object], format: Format, single: bool) -> Result<Strin
                 .join("---\n")
                 .trim_end()
                 .to_owned())
+        }
+    }
+}
+
+/// One value for all objects: the object where `single`, else a `List`.
+fn listed(objects: &[Object], single: bool) -> Value {
+    let mut values: Vec<Value> = objects.iter().map(with_version).collect();
+    match values.pop() {
+        Some(value) if single && values.is_empty() => value,
+        last => {
+            values.extend(last);
+            json!({"apiVersion": "v1", "kind": "List", "items": values})
         }
     }
 }

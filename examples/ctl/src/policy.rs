@@ -27,7 +27,7 @@ pub(crate) use source::stored;
 /// # Errors
 /// [`Failure::Found`] when a case does not hold, or a change opens something.
 pub async fn run(global: &cli::Global, command: cli::Policy) -> Result<(), Failure> {
-    let format = global.output;
+    let format = global.output.format();
     match command {
         cli::Policy::Explain(connection) => {
             let cluster = stored(&Connection::open(global)?).await?;

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use crate::cli::{Cli, Command, Datastore, Global};
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::output::Format;
+use crate::output::{self, Format};
 use crate::write::Verb;
 use crate::{change, connectivity, files, get, ipam, node, policy, trace, whole, write};
 
@@ -24,7 +24,11 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
-    let format = global.output;
+    let format = global.output.format();
+    if global.output.is_shaped() && !matches!(command, Command::Get(_)) {
+        let text = "-o custom-columns and -o jsonpath are for `get`";
+        return Err(Failure::Usage(text.into()));
+    }
     match command {
         Command::Completion { shell } => {
             let mut out = std::io::stdout();
@@ -32,6 +36,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Validate(args) => validate(&global, &args, format),
+        Command::Convert(args) => convert(&args, format),
         Command::Node(command) => node::run(&global, command).await,
         Command::Policy(command) => policy::run(&global, command).await,
         Command::Connectivity(command) => connectivity::run(&global, command).await,
@@ -43,9 +48,9 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
 /// The commands that need the datastore.
 async fn with_store(global: &Global, command: Command) -> Result<(), Failure> {
     let at = Connection::open(global)?;
-    let format = global.output;
+    let format = global.output.format();
     match command {
-        Command::Get(args) => get::run(&at, &args, format).await,
+        Command::Get(args) => get::run(&at, &args, &global.output).await,
         Command::Create(args) => write::run(&at, &args, Verb::Create, format).await.map(drop),
         Command::Replace(args) => write::run(&at, &args, Verb::Replace, format)
             .await
@@ -68,6 +73,7 @@ async fn with_store(global: &Global, command: Command) -> Result<(), Failure> {
         // Done without a datastore.
         Command::Completion { .. }
         | Command::Validate(_)
+        | Command::Convert(_)
         | Command::Node(_)
         | Command::Policy(_)
         | Command::Connectivity(_)
@@ -83,5 +89,18 @@ fn validate(global: &Global, args: &crate::cli::Files, format: Format) -> Result
     for manifest in files::read(&args.filename, kubernetes, namespace, strict)? {
         write::say(&manifest.object.key(), "valid", format);
     }
+    Ok(())
+}
+
+/// Prints what a store without Kubernetes would keep of files, as YAML unless another format is asked for.
+fn convert(args: &crate::cli::Files, format: Format) -> Result<(), Failure> {
+    let namespace = args.namespace.namespace.as_deref();
+    let read = files::read(&args.filename, false, namespace, args.strictness.validate)?;
+    let objects: Vec<_> = read.into_iter().map(|manifest| manifest.object).collect();
+    let format = match format {
+        Format::Table => Format::Yaml,
+        other => other,
+    };
+    println!("{}", output::objects(&objects, format, objects.len() == 1)?);
     Ok(())
 }

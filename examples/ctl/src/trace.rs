@@ -198,7 +198,7 @@ pub async fn run(at: &Connection, global: &Global, args: &cli::Trace) -> Result<
     for flow in flows(&cluster, &args.connection)? {
         let hops = map.hops(&flow);
         let trace = cluster.model().evaluate(&flow);
-        let people = output::value(&(), global.output)?.is_none();
+        let people = output::value(&(), global.output.format())?.is_none();
         if people {
             for (index, hop) in hops.iter().enumerate() {
                 println!("{:>2}. {hop}", index + 1);
@@ -208,7 +208,14 @@ pub async fn run(at: &Connection, global: &Global, args: &cli::Trace) -> Result<
         let mut value = json!({"hops": hops, "policy": trace});
         if args.real {
             let destination = map.endpoint(flow.destination).map(arrival);
-            let seen = real::watch(&flow, args, &here(global), &destination, global.output).await?;
+            let seen = real::watch(
+                &flow,
+                args,
+                &here(global),
+                &destination,
+                global.output.format(),
+            )
+            .await?;
             let evaluated = trace.is_allowed();
             differ += usize::from(seen.allowed.is_some_and(|kernel| kernel != evaluated));
             if people {
@@ -218,7 +225,7 @@ pub async fn run(at: &Connection, global: &Global, args: &cli::Trace) -> Result<
         }
         values.push(value);
     }
-    if let Some(text) = output::value(&values, global.output)? {
+    if let Some(text) = output::value(&values, global.output.format())? {
         println!("{text}");
     }
     match differ {

@@ -419,3 +419,81 @@ fn what_users_of_calicoctl_type_is_understood() {
     let (code, _, err) = bench.run(&["label", "ippool", "pods", "rack=1", "--remove"]);
     assert!(code == 2 && err.contains("key alone"), "{code} {err}");
 }
+
+#[test]
+fn objects_have_the_shape_that_is_asked_for() {
+    let bench = Bench::new();
+    bench.piped(&["apply", "-f", "-"], POOL);
+    for (shape, expected) in [
+        (
+            "custom-columns=N:.metadata.name,S:.spec.blockSize",
+            "N     S\npods  <none>\n",
+        ),
+        (
+            "custom-columns=NAME,CIDR",
+            "NAME  CIDR\npods  10.10.0.0/16\n",
+        ),
+        ("jsonpath={.items[*].spec.cidr}", "10.10.0.0/16"),
+        ("ps", "NAME  CIDR          SELECTOR\npods  10.10.0.0/16\n"),
+    ] {
+        let (code, out, err) = bench.run(&["get", "pools", "-o", shape]);
+        assert_eq!((code, out.as_str()), (0, expected), "{err}");
+    }
+    let one = bench.run(&["get", "pool", "pods", "-o", "jsonpath={.spec.cidr}"]);
+    assert_eq!(one.1, "10.10.0.0/16");
+    for (words, expected) in [
+        (
+            &["get", "pools", "-o", "go-template={{.}}"][..],
+            "go-template is not built; -o jsonpath",
+        ),
+        (&["get", "pools", "-o", "jsonpath={.a"], "not closed"),
+        (&["get", "pools", "-o", "toml"], "custom-columns=SPEC"),
+        (
+            &["get", "pools", "-o", "custom-columns=X"],
+            "IPPool has no column X; there are NAME",
+        ),
+        (&["version", "-o", "jsonpath={.a}"], "are for `get`"),
+    ] {
+        let (code, _, err) = bench.run(words);
+        assert!(
+            code == 2 && err.contains(expected),
+            "{words:?}: {code} {err}"
+        );
+    }
+}
+
+#[test]
+fn files_are_converted_to_calicos_objects() {
+    let bench = Bench::new();
+    let old = "\
+apiVersion: crd.projectcalico.org/v1
+kind: IPPool
+metadata: {name: pods}
+spec: {cidr: 10.0.0.0/16}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 80}]}]}
+";
+    let (code, out, err) = bench.piped(&["convert", "-f", "-"], old);
+    assert_eq!(code, 0, "{err}");
+    assert!(!out.contains("k8s.io/v1") && !out.contains("crd."), "{out}");
+    assert!(out.contains("name: knp.default.web"), "{out}");
+    let (code, again, err) = bench.piped(&["convert", "-o", "json", "-f", "-"], &out);
+    assert_eq!(code, 0, "{err}");
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["items"][0]["apiVersion"], "projectcalico.org/v3");
+    assert_eq!(
+        again["items"][1]["spec"]["ingress"][0]["destination"]["ports"][0],
+        80
+    );
+    let (code, _, err) = bench.piped(
+        &["convert", "-f", "-"],
+        "apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.0.0.0/16}\n",
+    );
+    assert!(
+        code == 1 && err.contains("stdin:1: apiVersion: an object of Calico 2"),
+        "{err}"
+    );
+}

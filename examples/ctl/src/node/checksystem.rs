@@ -13,7 +13,7 @@ const OPTIONAL: [&str; 1] = ["ipip"];
 
 /// Tries every feature in a network namespace of its own, with the settings where the node's configuration has them.
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
-    let format = global.output;
+    let format = global.output.format();
     let path = global.config.exists().then_some(global.config.as_path());
     let config = Config::load(path, ocicat_node::config::variables());
     let config = config.map_err(|error| Failure::Failed(error.to_string()))?;

@@ -257,7 +257,7 @@ mod tests {
             datastore: Some(url),
             config: "/nonexistent".into(),
             run: "/nonexistent".into(),
-            output: crate::output::Format::Table,
+            output: crate::output::Output::default(),
             allow_version_mismatch: false,
         };
         let secrets = folder.path().join("secrets");

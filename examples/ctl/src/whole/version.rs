@@ -26,7 +26,7 @@ pub async fn run(global: &Global) -> Result<(), Failure> {
     let value = json!({
         "client": own, "agent": shown(&agent), "cluster": shown(&cluster), "skew": skew,
     });
-    if let Some(text) = output::value(&value, global.output)? {
+    if let Some(text) = output::value(&value, global.output.format())? {
         println!("{text}");
         return Ok(());
     }
