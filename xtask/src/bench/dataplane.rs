@@ -75,7 +75,7 @@ const fn memory(what: &'static str, field: &'static str, goal: f64) -> Row {
 const ROWS: [Row; 12] = [
     load("load, 1000 endpoints, 5 policies each", 30.0),
     load(
-        "load, 1000 endpoints, 200 policies each, every list different",
+        "load, 1000 endpoints, 200 policies each, every two another list",
         500.0,
     ),
     change("one element, 100k elsewhere", 60.0),
