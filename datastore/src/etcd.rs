@@ -4,9 +4,7 @@ mod changes;
 mod connection;
 mod endpoints;
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::future::Future;
 
 use async_trait::async_trait;
 use etcd_client::{
@@ -16,6 +14,7 @@ use etcd_client::{
 
 use crate::backend::{Backend, Listing, Op, Watch};
 use crate::error::StoreError;
+use crate::identity::{Open, keep};
 use crate::join;
 use crate::layout::{self, Layout};
 use crate::object::{Key, Object, Revision, Scope, take_version};
@@ -167,42 +166,86 @@ impl Etcd {
     async fn operate(&self, op: Op) -> Result<Object, StoreError> {
         let key = op.key();
         let path = self.layout.path(&key)?;
-        let created = matches!(op, Op::Create(_));
-        let (mut object, compare) = match op {
+        let (mut object, created) = match op {
             Op::Delete { revision, .. } => return self.delete(key, path, revision).await,
-            Op::Create(object) => (
-                object,
-                Some(Compare::create_revision(path.clone(), CompareOp::Equal, 0)),
-            ),
+            Op::Put(object) => return self.put(path, object).await,
             // Revision 0 would be that of an object that is not there.
             Op::Update(object) if object.revision == Revision::NONE => {
                 return Err(self.refusal(key, &path, Revision::NONE).await);
             }
-            Op::Update(object) => {
-                let expected = object.revision.0.cast_signed();
-                let compare = Compare::mod_revision(path.clone(), CompareOp::Equal, expected);
-                (object, Some(compare))
-            }
-            Op::Put(object) => (object, None),
+            Op::Create(object) => (object, true),
+            Op::Update(object) => (object, false),
         };
         let expected = object.revision;
-        take_version(&mut object.value);
-        object.stamp();
-        let put = TxnOp::put(path.clone(), layout::stored(&object), None);
+        let open = complete(&mut object);
+        let compare = match created {
+            true => Compare::create_revision(path.clone(), CompareOp::Equal, 0),
+            false => {
+                // That of this revision, or the write fails.
+                if let Some(open) = open
+                    && let Some(there) = self.read(&path).await?
+                {
+                    keep_identity(&mut object, open, &there);
+                }
+                let expected = expected.0.cast_signed();
+                Compare::mod_revision(path.clone(), CompareOp::Equal, expected)
+            }
+        };
+        match self.swap(&path, &object, Some(compare)).await? {
+            Swap::Done(revision) => Ok(Object { revision, ..object }),
+            Swap::Other(_) if created => Err(StoreError::Exists { key }),
+            Swap::Other(Some(_)) => Err(StoreError::Conflict { key, expected }),
+            Swap::Other(None) => Err(StoreError::Missing { key }),
+        }
+    }
+
+    /// Writes whatever is there. One that is there keeps its identity where the new one says nothing of it.
+    async fn put(&self, path: String, mut object: Object) -> Result<Object, StoreError> {
+        let open = complete(&mut object);
+        let absent = || Compare::create_revision(path.clone(), CompareOp::Equal, 0);
+        let mut compare = open.map(|_| absent());
+        loop {
+            let there = match self.swap(&path, &object, compare).await? {
+                Swap::Done(revision) => return Ok(Object { revision, ..object }),
+                Swap::Other(there) => there,
+            };
+            compare = Some(match (open, there) {
+                (Some(open), Some(there)) => {
+                    keep_identity(&mut object, open, &there);
+                    let found = there.mod_revision();
+                    Compare::mod_revision(path.clone(), CompareOp::Equal, found)
+                }
+                _ => absent(),
+            });
+        }
+    }
+
+    /// Writes an object where the comparison holds, or gets what is there.
+    async fn swap(
+        &self,
+        path: &str,
+        object: &Object,
+        compare: Option<Compare>,
+    ) -> Result<Swap, StoreError> {
+        let put = TxnOp::put(path, layout::stored(object), None);
         let transaction = Txn::new().when(Vec::from_iter(compare)).and_then([put]);
+        let transaction = transaction.or_else([TxnOp::get(path, None)]);
         let call = self
             .connection
             .call(|client| async move { client.kv_client().txn(transaction).await });
         let answer = call.await?;
         if answer.succeeded() {
-            object.revision = revision(answer.header().map_or(0, |header| header.revision()));
-            return Ok(object);
+            let written = answer.header().map_or(0, |header| header.revision());
+            return Ok(Swap::Done(revision(written)));
         }
-        if created {
-            Err(StoreError::Exists { key })
-        } else {
-            Err(self.refusal(key, &path, expected).await)
-        }
+        let there = answer
+            .op_responses()
+            .into_iter()
+            .find_map(|answer| match answer {
+                TxnOpResponse::Get(mut found) => found.take_kvs().pop(),
+                _ => None,
+            });
+        Ok(Swap::Other(there))
     }
 
     async fn delete(
@@ -248,6 +291,27 @@ impl Etcd {
             Ok(None) => StoreError::Missing { key },
             Err(error) => error,
         }
+    }
+}
+
+/// What became of a compare-and-swap.
+enum Swap {
+    /// It was done at this revision.
+    Done(Revision),
+    /// The comparison did not hold; what is there.
+    Other(Option<KeyValue>),
+}
+
+/// Makes an object ready to be written as a new one.
+fn complete(object: &mut Object) -> Option<Open> {
+    take_version(&mut object.value);
+    object.stamp();
+    Open::complete(object)
+}
+
+fn keep_identity(object: &mut Object, open: Open, there: &KeyValue) {
+    if let Ok(there) = serde_json::from_slice(there.value()) {
+        keep(&mut object.value, &open.kept(&there));
     }
 }
 
@@ -315,27 +379,7 @@ impl Backend for Etcd {
 
     /// Operations on different objects are sent side by side.
     async fn write(&self, ops: Vec<Op>) -> Vec<Result<Object, StoreError>> {
-        let mut answers: Vec<Option<Result<Object, StoreError>>> = Vec::new();
-        answers.resize_with(ops.len(), || None);
-        let mut waiting: Vec<(usize, Op)> = ops.into_iter().enumerate().collect();
-        while !waiting.is_empty() {
-            // The first operation on each object; the others come after it.
-            let mut busy = BTreeSet::new();
-            let (now, later): (Vec<_>, Vec<_>) = waiting
-                .into_iter()
-                .partition(|(_, op)| busy.insert(op.key()));
-            let calls = now.into_iter().map(|(index, op)| {
-                let call = async move { (index, self.operate(op).await) };
-                Box::pin(call) as std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>>
-            });
-            for (index, answer) in join::all(calls.collect()).await {
-                if let Some(slot) = answers.get_mut(index) {
-                    *slot = Some(answer);
-                }
-            }
-            waiting = later;
-        }
-        answers.into_iter().flatten().collect()
+        join::by_object(ops, |op| Box::pin(self.operate(op))).await
     }
 
     async fn watch(&self, scope: &Scope, since: Revision) -> Result<Watch, StoreError> {

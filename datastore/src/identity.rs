@@ -4,6 +4,77 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
+use crate::model::Kind;
+use crate::object::Object;
+
+const FIELDS: [&str; 2] = ["uid", "creationTimestamp"];
+
+/// Whether objects of a kind are IPAM records, which Calico stores bare: without metadata, and so without an identity.
+pub(crate) const fn is_record(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::IpamBlock | Kind::BlockAffinity | Kind::IpamHandle | Kind::IpamConfig
+    )
+}
+
+/// What an object that is to be written left open of its identity.
+///
+/// Calico's client gives one to every object that it creates, and refuses to update an object that has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Open([bool; 2]);
+
+/// Fields of an identity that was there before, and stays.
+pub(crate) type Kept = Vec<(&'static str, Value)>;
+
+impl Open {
+    /// Completes an object as if it were new; `None` when it left nothing open.
+    pub(crate) fn complete(object: &mut Object) -> Option<Self> {
+        if is_record(object.kind) {
+            return None;
+        }
+        let open = Self(FIELDS.map(|field| said(&object.value, field).is_none()));
+        let metadata = object.value.get_mut("metadata")?.as_object_mut()?;
+        for (field, _) in open.fields() {
+            let new = match field {
+                "uid" => uid(),
+                _ => timestamp(SystemTime::now()),
+            };
+            metadata.insert(field.to_owned(), new.into());
+        }
+        open.fields().next().map(|_| open)
+    }
+
+    fn fields(self) -> impl Iterator<Item = (&'static str, bool)> {
+        FIELDS.into_iter().zip(self.0).filter(|(_, open)| *open)
+    }
+
+    /// What the object that is there says of what was left open.
+    pub(crate) fn kept(self, there: &Value) -> Kept {
+        let kept = self
+            .fields()
+            .filter_map(|(field, _)| Some((field, said(there, field)?.clone())));
+        kept.collect()
+    }
+}
+
+/// Puts into an object what is kept of its identity.
+pub(crate) fn keep(value: &mut Value, kept: &Kept) {
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        for (field, value) in kept {
+            metadata.insert((*field).to_owned(), value.clone());
+        }
+    }
+}
+
+fn said<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
+    let said = value.get("metadata")?.get(field)?;
+    said.as_str()
+        .is_some_and(|text| !text.is_empty())
+        .then_some(said)
+}
+
 /// A random UUID (RFC 9562, version 4). The standard library seeds each hasher anew.
 pub(crate) fn uid() -> String {
     let half = || RandomState::new().hash_one(0_u8);

@@ -14,7 +14,6 @@ mod split;
 mod watch;
 mod write;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -308,27 +307,7 @@ impl Backend for Kubernetes {
 
     /// Operations on different objects are sent side by side.
     async fn write(&self, ops: Vec<Op>) -> Vec<Result<Object, StoreError>> {
-        let mut answers: Vec<Option<Result<Object, StoreError>>> = Vec::new();
-        answers.resize_with(ops.len(), || None);
-        let mut waiting: Vec<(usize, Op)> = ops.into_iter().enumerate().collect();
-        while !waiting.is_empty() {
-            // The first operation on each object; the others come after it.
-            let mut busy = BTreeSet::new();
-            let (now, later): (Vec<_>, Vec<_>) = waiting
-                .into_iter()
-                .partition(|(_, op)| busy.insert(op.key()));
-            let calls = now.into_iter().map(|(index, op)| {
-                let call = async move { (index, self.api.operate(op).await) };
-                Box::pin(call) as std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>>
-            });
-            for (index, answer) in join::all(calls.collect()).await {
-                if let Some(slot) = answers.get_mut(index) {
-                    *slot = Some(answer);
-                }
-            }
-            waiting = later;
-        }
-        answers.into_iter().flatten().collect()
+        join::by_object(ops, |op| Box::pin(self.api.operate(op))).await
     }
 
     async fn watch(&self, scope: &Scope, since: Revision) -> Result<Watch, StoreError> {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::StoreError;
+use crate::identity::is_record;
 use crate::model::{Kind, names};
 use crate::object::{Key, Object, Revision, Scope, take_version};
 
@@ -179,13 +180,6 @@ const IN_KEY: &[(Kind, &[&str])] = &[
     (Kind::BlockAffinity, &["node", "type", "cidr"]),
     (Kind::IpamHandle, &["handleID"]),
 ];
-
-const fn is_record(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::IpamBlock | Kind::BlockAffinity | Kind::IpamHandle | Kind::IpamConfig
-    )
-}
 
 /// The JSON that is stored for an object. IPAM records are stored bare.
 pub(crate) fn stored(object: &Object) -> String {

@@ -14,7 +14,12 @@ mod feed;
 mod follow;
 #[cfg(any(feature = "crds", feature = "kubernetes"))]
 mod group;
-#[cfg(feature = "apiserver")]
+#[cfg(any(
+    feature = "apiserver",
+    feature = "etcd",
+    feature = "memory",
+    feature = "sqlite"
+))]
 mod identity;
 #[cfg(feature = "ipam")]
 pub mod ipam;

@@ -12,6 +12,7 @@ use futures_core::Stream;
 use crate::backend::{Backend, Change, Listing, Op, Watch};
 use crate::error::StoreError;
 use crate::feed::{Entry, Feed, Next};
+use crate::identity::{Open, keep};
 use crate::object::{Key, Object, Revision, Scope, take_version};
 
 /// A call that reaches a [`Memory`] store; a hook decides what becomes of it.
@@ -134,7 +135,8 @@ impl State {
     fn apply(&mut self, op: Op) -> Result<(Object, Change), StoreError> {
         let key = op.key();
         key.check()?;
-        let found = self.objects.get(&key).map(|object| object.revision);
+        let there = self.objects.get(&key);
+        let found = there.map(|object| object.revision);
         let next = Revision(self.revision.0 + 1);
         let mut object = match (op, found) {
             (Op::Create(_), Some(_)) => return Err(StoreError::Exists { key }),
@@ -174,6 +176,9 @@ impl State {
         };
         take_version(&mut object.value);
         object.stamp();
+        if let (Some(open), Some(there)) = (Open::complete(&mut object), there) {
+            keep(&mut object.value, &open.kept(&there.value));
+        }
         object.revision = next;
         self.revision = next;
         self.objects.insert(key, object.clone());

@@ -18,6 +18,7 @@ use futures_channel::oneshot;
 use crate::backend::{Backend, Listing, Op, Watch};
 use crate::error::StoreError;
 use crate::feed::Feed;
+use crate::identity::{Open, keep};
 use crate::layout::{self, Layout};
 use crate::object::{Key, Object, Revision, Scope, take_version};
 use readers::Readers;
@@ -200,8 +201,8 @@ impl Shared {
     fn prepare(&self, op: Op) -> Result<(Write, Prepared), StoreError> {
         let key = op.key();
         let path = self.layout.path(&key)?;
-        let mut write: fn(String, String, Revision) -> Write =
-            |path, value, _| Write::Put { path, value };
+        let mut write: fn(String, String, Revision, Option<Open>) -> Write =
+            |path, value, _, open| Write::Put { path, value, open };
         let mut object = match op {
             Op::Delete { revision, .. } => {
                 let expected = revision.unwrap_or_default();
@@ -219,14 +220,15 @@ impl Shared {
                 ));
             }
             Op::Create(object) => {
-                write = |path, value, _| Write::Create { path, value };
+                write = |path, value, _, _| Write::Create { path, value };
                 object
             }
             Op::Update(object) => {
-                write = |path, value, expected| Write::Update {
+                write = |path, value, expected, open| Write::Update {
                     path,
                     value,
                     expected,
+                    open,
                 };
                 object
             }
@@ -234,8 +236,9 @@ impl Shared {
         };
         take_version(&mut object.value);
         object.stamp();
+        let open = Open::complete(&mut object);
         let expected = object.revision;
-        let write = write(path, layout::stored(&object), expected);
+        let write = write(path, layout::stored(&object), expected, open);
         Ok((
             write,
             Prepared {
@@ -262,8 +265,9 @@ impl Prepared {
             object,
         } = self;
         match outcome {
-            Outcome::Written(revision) => {
-                let object = object.ok_or_else(stopped)?;
+            Outcome::Written(revision, kept) => {
+                let mut object = object.ok_or_else(stopped)?;
+                keep(&mut object.value, &kept);
                 Ok(Object { revision, ..object })
             }
             Outcome::Deleted { revision, value } => {

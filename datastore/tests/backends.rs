@@ -68,6 +68,7 @@ async fn sqlite() {
 enum Fault {
     ForgetsRevisions,
     UpdatesBlindly,
+    ForgetsIdentities,
     CreatesOver,
     DeletesBlindly,
     LosesDeletions,
@@ -91,6 +92,10 @@ impl Wrong {
     fn spoil(&self, op: Op) -> Op {
         match (self.fault, op) {
             (Fault::UpdatesBlindly, Op::Update(object)) => Op::Put(object),
+            (Fault::ForgetsIdentities, Op::Update(mut object)) => {
+                object.value["metadata"]["uid"] = "another".into();
+                Op::Update(object)
+            }
             (Fault::CreatesOver, Op::Create(object)) => Op::Put(object),
             (Fault::DeletesBlindly, Op::Delete { key, .. }) => Op::Delete {
                 key,
@@ -229,6 +234,7 @@ async fn wrong_stores_are_found_out() {
     for fault in [
         Fault::ForgetsRevisions,
         Fault::UpdatesBlindly,
+        Fault::ForgetsIdentities,
         Fault::CreatesOver,
         Fault::DeletesBlindly,
         Fault::LosesDeletions,

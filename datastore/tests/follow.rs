@@ -32,7 +32,9 @@ async fn unknown_fields_survive_a_change() {
     let value = json!({
         "apiVersion": "projectcalico.org/v3",
         "kind": "GlobalNetworkPolicy",
-        "metadata": { "name": "p", "managedFields": [{ "manager": "x" }] },
+        "metadata": {
+            "name": "p", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [{ "manager": "x" }],
+        },
         "spec": {
             "order": 10,
             "future": true,

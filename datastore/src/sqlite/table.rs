@@ -1,5 +1,6 @@
 //! The tables, and the statements on them.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,6 +14,7 @@ use rusqlite::{
 };
 
 use super::SqliteOptions;
+use crate::identity::{Kept, Open, keep};
 use crate::object::Revision;
 
 /// The version of the tables. A file of a newer one is refused.
@@ -65,10 +67,12 @@ pub(super) enum Write {
         path: String,
         value: String,
         expected: Revision,
+        open: Option<Open>,
     },
     Put {
         path: String,
         value: String,
+        open: Option<Open>,
     },
     Delete {
         path: String,
@@ -87,8 +91,12 @@ pub(super) struct Batch {
 /// What became of a [`Write`].
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Written(Revision),
-    Deleted { revision: Revision, value: String },
+    /// With what the object keeps of the identity that it had.
+    Written(Revision, Kept),
+    Deleted {
+        revision: Revision,
+        value: String,
+    },
     Exists,
     Missing,
     Conflict,
@@ -264,7 +272,7 @@ impl Table {
             let mut of_batch = Vec::with_capacity(batch.writes.len());
             for write in &batch.writes {
                 let outcome = apply(&transaction, write, &mut last)?;
-                let done = matches!(outcome, Outcome::Written(_) | Outcome::Deleted { .. });
+                let done = matches!(outcome, Outcome::Written(..) | Outcome::Deleted { .. });
                 of_batch.push(outcome);
                 if batch.ordered && !done {
                     break;
@@ -324,14 +332,16 @@ fn apply(
     write: &Write,
     last: &mut Revision,
 ) -> rusqlite::Result<Outcome> {
-    let (path, value, expected) = match write {
-        Write::Create { path, value } | Write::Put { path, value } => (path, value.as_str(), None),
+    let (path, value, expected, open) = match write {
+        Write::Create { path, value } => (path, value.as_str(), None, None),
+        Write::Put { path, value, open } => (path, value.as_str(), None, *open),
         Write::Update {
             path,
             value,
             expected,
-        } => (path, value.as_str(), Some(*expected)),
-        Write::Delete { path, expected } => (path, "", *expected),
+            open,
+        } => (path, value.as_str(), Some(*expected), *open),
+        Write::Delete { path, expected } => (path, "", *expected, None),
     };
     let found = transaction
         .prepare_cached(REVISION)?
@@ -347,13 +357,14 @@ fn apply(
         (_, found) => found.unwrap_or(Revision::NONE),
     };
     let deleted = matches!(write, Write::Delete { .. });
-    let gone = match deleted {
+    let there = match deleted || open.is_some() {
         true => transaction
             .prepare_cached(GET)?
             .query_row([path], row)
             .optional()?,
         false => None,
     };
+    let (value, kept) = with_identity(value, open, there.as_ref());
     let revision = Revision(last.0 + 1);
     let number = revision.0.cast_signed();
     transaction.prepare_cached(INSERT)?.execute(params![
@@ -368,13 +379,34 @@ fn apply(
         transaction
             .prepare_cached("DELETE FROM current WHERE key = ?")?
             .execute([path])?;
-        let value = gone.map(|gone| gone.value).unwrap_or_default();
+        let value = there.map(|gone| gone.value).unwrap_or_default();
         return Ok(Outcome::Deleted { revision, value });
     }
     transaction
         .prepare_cached(POINT)?
         .execute(params![path, number])?;
-    Ok(Outcome::Written(revision))
+    Ok(Outcome::Written(revision, kept))
+}
+
+/// The value with what was left open of its identity and the object that is there has.
+fn with_identity<'a>(
+    value: &'a str,
+    open: Option<Open>,
+    there: Option<&Row>,
+) -> (Cow<'a, str>, Kept) {
+    let kept = open.zip(there).and_then(|(open, there)| {
+        let there = serde_json::from_str(&there.value).ok()?;
+        Some(open.kept(&there))
+    });
+    let kept = kept.unwrap_or_default();
+    let completed = (!kept.is_empty()).then(|| serde_json::from_str(value).ok());
+    match completed.flatten() {
+        Some(mut completed) => {
+            keep(&mut completed, &kept);
+            (completed.to_string().into(), kept)
+        }
+        None => (value.into(), kept),
+    }
 }
 
 /// Cuts the history up to a revision: rows that later ones up to there replaced, and deletions. The newest row stays,

@@ -4,6 +4,7 @@
 //! names begin with `kit` in namespaces `kit-a` and `kit-b`, and deletes what it finds there first.
 
 mod basics;
+mod identities;
 mod lists;
 mod records;
 mod watches;
@@ -58,6 +59,10 @@ const CHECKS: &[(&str, Check)] = &[
     ("create", |kit| Box::pin(basics::create(kit))),
     ("update", |kit| Box::pin(basics::update(kit))),
     ("put", |kit| Box::pin(basics::put(kit))),
+    ("identity", |kit| Box::pin(identities::stay(kit))),
+    ("identity of records", |kit| {
+        Box::pin(identities::not_of_records(kit))
+    }),
     ("delete", |kit| Box::pin(basics::delete(kit))),
     ("created again", |kit| Box::pin(basics::created_again(kit))),
     ("values", |kit| Box::pin(basics::values(kit))),
