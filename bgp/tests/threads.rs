@@ -47,7 +47,7 @@ async fn threads_and_tokio_exchange_routes() {
             }
         }
     };
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_secs(120);
     tokio::time::timeout(limit, theirs)
         .await
         .expect("the example's route");

@@ -1,5 +1,9 @@
 //! A store that is replaced by an older backup of itself gives no address twice: what is attached on nodes wins.
 
+#[path = "common/folder.rs"]
+#[allow(dead_code)]
+mod folder;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -74,7 +78,7 @@ async fn live(path: &Path, backup: &Path) -> Attachments {
 
 #[tokio::test]
 async fn a_restored_backup_gives_no_address_twice() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder::in_memory();
     let (path, backup) = (
         folder.path().join("store.db"),
         folder.path().join("backup.db"),
@@ -128,7 +132,7 @@ async fn a_restored_backup_gives_no_address_twice() {
 
 #[tokio::test]
 async fn an_address_is_one_commit_and_so_are_a_hundred() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder::in_memory();
     let (sqlite, store, ipam) = over(&folder.path().join("store.db"));
     let spec = IpPoolSpec {
         cidr: "10.0.0.0/16".to_owned(),

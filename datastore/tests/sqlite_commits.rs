@@ -1,4 +1,4 @@
-//! Writes that come together share a commit, and reads wait for nobody.
+//! Writes that come together share a commit, and reads wait for nobody. On the disk, whatever it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,6 +3,7 @@
 //! A test that needs other processes starts itself again with `OCICAT_STORE_CHILD` set.
 
 #[path = "common/folder.rs"]
+#[allow(dead_code)]
 mod folder;
 
 use std::collections::BTreeMap;
@@ -89,7 +90,7 @@ async fn killed_writers_leave_a_sound_store() {
     if let Some((path, number)) = child() {
         return write_until_killed(&path, &number).await;
     }
-    let folder = folder::on_disk();
+    let folder = folder::in_memory();
     let path = folder.path().join("store.db");
     let store = open(&path);
     store

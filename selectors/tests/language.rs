@@ -250,7 +250,8 @@ fn hostile_texts_are_refused_at_once() {
         let start = Instant::now();
         let error = text.parse::<Selector>().unwrap_err();
         let _ = error.render();
-        assert!(start.elapsed() < Duration::from_millis(100), "{error}");
+        // Microseconds, in truth; what grows faster than the text would take hours.
+        assert!(start.elapsed() < Duration::from_secs(10), "{error}");
     }
     assert!(matches!(
         huge.parse::<Selector>().unwrap_err().fault(),

@@ -16,9 +16,9 @@ fn sh(line: &str) -> String {
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     while !done() {
-        assert!(Instant::now() < end, "in 20 s: {what}");
+        assert!(Instant::now() < end, "in 120 s: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -97,7 +97,7 @@ fn start(link: &Path) -> Result<Prepared, String> {
     let network =
         NetworkConfig::from_value(json!({"cniVersion": "1.1.0", "name": "kit", "type": "ocicat"}));
     let status = NetworkRequest::new(network.map_err(|error| error.to_string())?);
-    let patience = Instant::now() + Duration::from_secs(20);
+    let patience = Instant::now() + Duration::from_secs(120);
     while let Err(error) = Client::new(link.join("run/cni.sock")).status(&status) {
         if Instant::now() > patience {
             let log =

@@ -180,7 +180,7 @@ fn one_that_is_interrupted_leaves_nothing() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(120);
     while cluster
         .server
         .object(&format!("{HOME}/pods/server-1"))

@@ -194,6 +194,7 @@ async fn many_at_once(underlay: &Underlay) -> anyhow::Result<()> {
         .filter(|outcome| outcome.result == Verdict::Denied)
         .count();
     assert_eq!((allowed, denied), (250, 250));
-    assert!(took < Duration::from_secs(3), "500 probes took {took:?}");
+    // One after the other they would take two minutes.
+    assert!(took < Duration::from_secs(30), "500 probes took {took:?}");
     Ok(())
 }
