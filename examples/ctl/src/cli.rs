@@ -290,7 +290,8 @@ pub enum Datastore {
 /// `datastore migrate`: `lock` here, `export` here, `import` there, change the agents' configuration, `unlock` there.
 #[derive(Debug, Subcommand)]
 pub enum Migrate {
-    /// Keeps agents from changing anything.
+    /// Says in ClusterInformation that the datastore is not ready, at which Calico's components stop; ocicat's agents do not
+    /// follow that yet: stop them first.
     Lock,
     /// Lets agents work again.
     Unlock,
