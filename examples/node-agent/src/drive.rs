@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ocicat_dataplane::{ApplyError, Count, Dataplane, Direction, Report};
+use ocicat_dataplane::{ApplyError, Count, Dataplane, Direction, Fault, Report};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -74,7 +74,7 @@ pub(crate) async fn drive(
         if anew {
             meters.resync.observe(now.elapsed().as_secs_f64());
         }
-        retry = told(&outcome).then(|| {
+        retry = told(&outcome, retry.is_none()).then(|| {
             let pause = retry.map_or(RETRY, |(_, pause)| (pause * 2).min(RETRY * 100));
             (Instant::now() + pause, pause)
         });
@@ -93,11 +93,18 @@ pub(crate) async fn drive(
 }
 
 /// Tells the log what could not be done; true when it is to be tried again.
-fn told(outcome: &Result<Report, ApplyError>) -> bool {
+///
+/// A link that is not there at first is no news: a pod's goes a moment before the datastore says so.
+fn told(outcome: &Result<Report, ApplyError>, first: bool) -> bool {
     match outcome {
         Ok(report) => {
             for failure in &report.failed {
-                tracing::warn!(%failure, "not as desired; tried again");
+                let awaited = matches!(failure.fault, Fault::LinkMissing(_) | Fault::LinkDown(_));
+                if first && awaited {
+                    tracing::debug!(%failure, "not as desired; tried again");
+                } else {
+                    tracing::warn!(%failure, "not as desired; tried again");
+                }
             }
             !report.is_complete()
         }
