@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ocicat_dataplane::hop::Encapsulation;
 use ocicat_dataplane::linux::{LinuxDataplane, Options, routes_of, way_to};
@@ -150,10 +151,18 @@ fn ipv4_packets_cross_a_network_that_has_ipv6_alone() {
         let link_local = |of: &crate::pair::Node| -> IpAddr {
             inside(&of.namespace, || {
                 ip("-4 addr flush dev up0");
-                let all = list("-6 addr show dev up0 scope link");
-                let own = all[0]["addr_info"].as_array().unwrap();
-                let own = own.iter().find(|one| one["local"].is_string()).unwrap();
-                own["local"].as_str().unwrap().parse().unwrap()
+                // The kernel gives it when it has heard that both ends are up, which takes a while on a slow machine.
+                let end = Instant::now() + Duration::from_secs(60);
+                loop {
+                    let all = list("-6 addr show dev up0 scope link");
+                    let addresses = all.iter().filter_map(|link| link["addr_info"].as_array());
+                    let own = addresses.flatten().find_map(|one| one["local"].as_str());
+                    if let Some(own) = own {
+                        return own.parse().unwrap();
+                    }
+                    assert!(Instant::now() < end, "no link-local address in 60 s");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
             })
         };
         let gateways = [link_local(&one), link_local(&two)];
