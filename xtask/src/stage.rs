@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::workspace;
+
 /// Runs named steps, keeps their times and the tests they counted.
 #[derive(Default)]
 pub(crate) struct Stages {
@@ -57,12 +59,31 @@ impl Stages {
         }
         let total: f64 = self.times.iter().map(|(_, seconds)| seconds).sum();
         println!("{:<40} {total:>8.1}", "all");
+        println!("{}", disk());
         let ignored = match self.ignored {
             0 => String::new(),
             ignored => format!(", {ignored} skipped"),
         };
         println!("\n{} passed, {} failed{ignored}", self.passed, self.failed);
     }
+}
+
+/// What the target folder holds and what its disk has left: a full one fails in places that do not say so.
+fn disk() -> String {
+    let target = workspace::target();
+    let size = first_word(Command::new("du").arg("-sm").arg(&target));
+    let free = first_word(Command::new("sh").args([
+        "-c",
+        "df -Pm \"$0\" | awk 'NR == 2 { print $4 }'",
+        &target.to_string_lossy(),
+    ]));
+    format!("target holds {size} MiB, its disk has {free} MiB left")
+}
+
+fn first_word(command: &mut Command) -> String {
+    let output = command.output().map(|output| output.stdout);
+    let text = String::from_utf8_lossy(&output.unwrap_or_default()).into_owned();
+    text.split_whitespace().next().unwrap_or("?").to_owned()
 }
 
 /// Runs a command; its output goes where ours goes.
