@@ -131,7 +131,18 @@ impl NetworkConfig {
     /// `args.cni.labels`: a list of `{"key": .., "value": ..}`. Entries of another form are left out.
     #[must_use]
     pub fn labels(&self) -> BTreeMap<String, String> {
-        let labels = self.cni_arg("labels").and_then(Value::as_array);
+        self.pairs("labels")
+    }
+
+    /// `args.cni.namespaceLabels`: likewise, the labels of the namespace that the container is in. No convention of CNI's;
+    /// `ocicat` reads them where there is no Kubernetes to ask.
+    #[must_use]
+    pub fn namespace_labels(&self) -> BTreeMap<String, String> {
+        self.pairs("namespaceLabels")
+    }
+
+    fn pairs(&self, key: &str) -> BTreeMap<String, String> {
+        let labels = self.cni_arg(key).and_then(Value::as_array);
         let pair = |label: &Value| {
             let text = |key| label.get(key).and_then(Value::as_str).map(str::to_owned);
             Some((text("key")?, text("value").unwrap_or_default()))

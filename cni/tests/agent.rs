@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 mod limits;
 #[path = "agent/namespace.rs"]
 mod namespace;
+#[path = "agent/users.rs"]
+mod users;
 
 struct Served {
     agent: Arc<FakeAgent>,

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 /// The namespace of an endpoint or network set.
 pub(crate) const NAMESPACE: &str = "projectcalico.org/namespace";
-/// What started a workload: `k8s`.
+/// What started a workload: `k8s`, or [`PLAIN`].
 pub(crate) const ORCHESTRATOR: &str = "projectcalico.org/orchestrator";
+/// The orchestrator of an endpoint that was made for a container runtime without Kubernetes.
+pub(crate) const PLAIN: &str = "cni";
 /// The service account of a pod.
 pub(crate) const SERVICE_ACCOUNT: &str = "projectcalico.org/serviceaccount";
 /// The start of labels that are inherited from the namespace.
@@ -17,13 +19,16 @@ pub(crate) const SERVICE_ACCOUNT_PREFIX: &str = "pcsa.";
 /// about where it belongs, and with those facts.
 ///
 /// Who may write a pod may write its labels; without this, a label `pcns.stage: prod` would give the pod what is
-/// meant for the namespaces of production.
+/// meant for the namespaces of production. Without Kubernetes nobody has a pod's labels but who wrote the endpoint, and
+/// there is no namespace to have its own: there those that begin with `pcns.` are the namespace's.
 pub(crate) fn namespaced<'a>(
     own: &BTreeMap<String, String>,
+    orchestrator: Option<&str>,
     facts: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> BTreeMap<String, String> {
     let inherited = |label: &str| {
-        label.starts_with(NAMESPACE_PREFIX) || label.starts_with(SERVICE_ACCOUNT_PREFIX)
+        label.starts_with(NAMESPACE_PREFIX) && orchestrator != Some(PLAIN)
+            || label.starts_with(SERVICE_ACCOUNT_PREFIX)
     };
     let fact = |label: &str| [NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT].contains(&label);
     let mut labels: BTreeMap<String, String> = own

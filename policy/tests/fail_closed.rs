@@ -233,3 +233,23 @@ fn labels_that_pass_for_inherited_ones_do_not_count() {
     graph.update(pod(json!({"projectcalico.org/namespace": "b"})));
     assert_eq!(enforced(&mut graph).0, None);
 }
+
+/// Without Kubernetes an endpoint has its namespace's labels itself: its writer is the runtime's, not a pod's author.
+#[test]
+fn without_kubernetes_an_endpoint_brings_its_namespaces_labels_along() {
+    for (orchestrator, counts) in [("cni", true), ("k8s", false), ("", false)] {
+        let endpoint = update(json!({
+            "apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
+            "metadata": {"namespace": "a", "name": "pod",
+                "labels": {"pcns.env": "prod", "pcsa.team": "x"}},
+            "spec": {"node": "n1", "interfaceName": "cali1", "ipNetworks": ["10.0.0.1/32"],
+                     "orchestrator": orchestrator, "profiles": []},
+        }));
+        let mut graph = Graph::new("n1");
+        graph.update(endpoint.clone());
+        graph.update(policy(json!({"namespaceSelector": "env == 'prod'"})));
+        assert_eq!(enforced(&mut graph).0.is_some(), counts, "{orchestrator:?}");
+        graph.update(policy(json!({"serviceAccountSelector": "team == 'x'"})));
+        assert_eq!(enforced(&mut graph).0, None, "{orchestrator:?}");
+    }
+}

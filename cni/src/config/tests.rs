@@ -8,7 +8,8 @@ fn known_and_unknown_keys() {
         "cniVersion": "1.1.0", "name": "net", "type": "ocicat", "ipMasq": true, "mtu": 1450,
         "ipam": {"type": "host-local", "subnet": "10.0.0.0/24"},
         "dns": {"nameservers": ["1.1.1.1"]},
-        "args": {"cni": {"labels": [{"key": "app", "value": "web"}, 5, {"key": "x"}]}},
+        "args": {"cni": {"labels": [{"key": "app", "value": "web"}, 5, {"key": "x"}],
+            "namespaceLabels": [{"key": "stage", "value": "prod"}]}},
         "runtimeConfig": {
             "ips": ["10.0.0.7/24", "fd00::7"], "mac": "02:00:00:00:00:07",
             "portMappings": [{"HostPort": 80, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": ""},
@@ -24,6 +25,7 @@ fn known_and_unknown_keys() {
     assert_eq!(config.ipam.as_ref().unwrap().as_str(), "host-local");
     assert_eq!(config.labels()["app"], "web");
     assert_eq!(config.labels()["x"], "");
+    assert_eq!(config.namespace_labels()["stage"], "prod");
     assert_eq!(
         config.runtime_config.addresses().unwrap()[0].to_string(),
         "10.0.0.7"

@@ -67,7 +67,8 @@ impl Graph {
         if let Some(account) = &spec.service_account_name {
             facts.push((labels::SERVICE_ACCOUNT, account));
         }
-        let item_labels = labels::namespaced(&endpoint.metadata.labels, facts);
+        let item_labels =
+            labels::namespaced(&endpoint.metadata.labels, Some(&spec.orchestrator), facts);
         let ports = spec
             .ports
             .iter()
@@ -187,7 +188,7 @@ impl Graph {
                 let facts = [(labels::NAMESPACE, namespace.as_str())];
                 let profile = ocicat_datastore::model::names::namespace_profile(namespace);
                 (
-                    labels::namespaced(&metadata.labels, facts),
+                    labels::namespaced(&metadata.labels, None, facts),
                     shared(&[profile]),
                 )
             }

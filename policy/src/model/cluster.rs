@@ -87,6 +87,12 @@ impl Model {
     pub(super) fn labels_of(&self, key: &Key, endpoint: &WorkloadEndpoint) -> Labels {
         let spec = &endpoint.spec;
         let mut labels = own_labels(&endpoint.metadata.labels);
+        if spec.orchestrator == "cni" {
+            // Whoever wrote the endpoint speaks for its namespace: there is no Kubernetes that has one.
+            let own = endpoint.metadata.labels.iter();
+            let of_namespace = own.filter(|(label, _)| label.starts_with("pcns."));
+            labels.extend(of_namespace.map(|(label, value)| (label.clone(), value.clone())));
+        }
         let namespace = key.namespace.clone().unwrap_or_default();
         labels.insert(IN_NAMESPACE.into(), namespace);
         let orchestrator = "projectcalico.org/orchestrator".to_owned();

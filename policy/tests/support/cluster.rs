@@ -54,7 +54,9 @@ pub fn pod(pod: u8) -> impl Strategy<Value = Update> {
         0..3,
     );
     let account = weighted(0.6, text(&["s1", "s2"]));
-    (labels(), ports, account, any::<bool>()).prop_map(move |(labels, ports, account, dual)| {
+    let orchestrator = prop_oneof![3 => Just("k8s"), 1 => Just("cni")];
+    let facts = (labels(), ports, account, any::<bool>(), orchestrator);
+    facts.prop_map(move |(labels, ports, account, dual, orchestrator)| {
         let namespace = namespace(pod);
         let name = format!("pod{pod}");
         let mut profiles = vec![format!("kns.{namespace}")];
@@ -69,7 +71,7 @@ pub fn pod(pod: u8) -> impl Strategy<Value = Update> {
                 ..Metadata::namespaced(namespace, name.clone())
             },
             spec: WorkloadEndpointSpec {
-                orchestrator: "k8s".into(),
+                orchestrator: orchestrator.into(),
                 node: node(pod).into(),
                 interface_name: Some(link(pod)),
                 ip_networks: addresses,
