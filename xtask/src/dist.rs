@@ -42,6 +42,7 @@ const MANIFESTS: &[(&str, &[&str])] = &[
         &["etcd/config.yaml", "etcd/daemonset.yaml"],
     ),
     ("ocicat-reflector.yaml", &["reflector/reflector.yaml"]),
+    ("ocicat-uninstall.yaml", &["kubernetes/uninstall.yaml"]),
 ];
 
 /// Builds everything into `target/dist`.

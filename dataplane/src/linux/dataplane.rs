@@ -103,14 +103,15 @@ impl LinuxDataplane {
     /// When the kernel cannot be read or written. What could be removed is gone.
     pub async fn remove(&mut self) -> Result<(), ApplyError> {
         // Policy last: what is still forwarded until then is still judged.
-        self.apply(&State::default()).await?;
-        match &mut self.table {
+        let others = self.apply(&State::default()).await.map(drop);
+        let policy = match &mut self.table {
             Some(table) => table.remove().map_err(|error| ApplyError::Policy {
                 doing: "removed",
                 why: error.to_string(),
             }),
             None => Ok(()),
-        }
+        };
+        others.and(policy)
     }
 
     /// Takes in what happened in the kernel.

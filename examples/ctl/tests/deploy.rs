@@ -132,3 +132,31 @@ fn the_patch_for_the_hosts_etc_fits_the_daemonsets() {
         );
     }
 }
+
+#[test]
+fn the_uninstall_reaches_what_the_agent_reached() {
+    let set = documents("kubernetes/uninstall.yaml").remove(0);
+    let pod = &set["spec"]["template"]["spec"];
+    let agents = documents("kubernetes/daemonset.yaml").remove(0);
+    let agents = &agents["spec"]["template"]["spec"];
+    let all = |container: &Value, field: &str| {
+        let elements = container[field].as_array().unwrap().iter();
+        elements.map(Value::to_string).collect::<BTreeSet<_>>()
+    };
+    let [first, second] = [&pod["initContainers"][0], &pod["containers"][0]];
+    let agent = &agents["containers"][0];
+    for container in [first, second] {
+        assert!(all(container, "volumeMounts").is_superset(&all(agent, "volumeMounts")));
+        assert_eq!(container["image"], agent["image"]);
+        let rights = |of: &Value| texts(&of["securityContext"]["capabilities"]["add"]);
+        assert!(rights(container).is_subset(&rights(agent)));
+        assert_eq!(container["securityContext"]["privileged"], false);
+    }
+    assert!(texts(&first["args"]).contains("uninstall"));
+    assert!(texts(&second["args"]).contains("--stay"));
+    assert!(all(pod, "volumes").is_superset(&all(agents, "volumes")));
+    assert_eq!(pod["tolerations"], agents["tolerations"]);
+    let patch = documents("kubernetes/host-etc.yaml").remove(0);
+    let patch = &patch["spec"]["template"]["spec"];
+    assert!(all(first, "volumeMounts").is_superset(&all(&patch["containers"][0], "volumeMounts")));
+}

@@ -247,18 +247,23 @@ impl Agent {
     /// Plugins come before there is a configuration that names them. A host that cannot be written to is no reason not
     /// to run.
     fn prepare_host(&self) {
-        let config = &self.config.install;
-        let outcome =
-            install::plugins(config).and_then(|copied| Ok((copied, install::host(config)?)));
-        match outcome {
-            Ok((copied, files)) if copied > 0 || !files.is_empty() => {
-                tracing::info!(
-                    copied,
-                    ?files,
-                    "CNI plugins and notes to other programs are on the host"
-                );
+        match install::prepare(&self.config.install, &self.config.paths.state) {
+            Ok((plugins, files)) => {
+                let install::Plugins { copied, kept } = plugins;
+                if copied > 0 || !files.is_empty() {
+                    tracing::info!(
+                        copied,
+                        ?files,
+                        "CNI plugins and notes to other programs are on the host"
+                    );
+                }
+                if !kept.is_empty() {
+                    tracing::warn!(
+                        ?kept,
+                        "the host has plugins of its own by these names: they are used, not the agent's"
+                    );
+                }
             }
-            Ok(_) => {}
             Err(error) => tracing::error!(%error, "not everything could be put on the host"),
         }
     }

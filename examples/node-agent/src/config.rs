@@ -79,7 +79,7 @@ pub struct Listen {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InstallConfig {
-    /// A folder with CNI plugins, which are copied to `cni-bin`; without, none are.
+    /// A folder with CNI plugins, which are copied to `cni-bin`; without, none are. One that the host has of its own stays.
     pub plugins: Option<PathBuf>,
     /// Where runtimes look for plugins; `/opt/cni/bin`.
     pub cni_bin: Option<PathBuf>,

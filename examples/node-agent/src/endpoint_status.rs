@@ -13,6 +13,7 @@ use ocicat_datastore::model::WorkloadEndpoint;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::install;
 use crate::snapshot::write_atomically;
 
 /// How often the folder is compared with what should be there, beside at every change.
@@ -89,7 +90,8 @@ fn escaped(text: &str) -> String {
 }
 
 /// Keeps the folder as it should be, until the sender is gone: the files stay then, as the pods do.
-pub(crate) async fn keep(mut wanted: watch::Receiver<Option<Arc<Statuses>>>) {
+/// The folder is noted among what the agent has put on the host, in the folder of its state.
+pub(crate) async fn keep(mut wanted: watch::Receiver<Option<Arc<Statuses>>>, state: PathBuf) {
     let mut before = None;
     loop {
         let now = wanted.borrow_and_update().clone();
@@ -97,7 +99,7 @@ pub(crate) async fn keep(mut wanted: watch::Receiver<Option<Arc<Statuses>>>) {
             let folder = |one: &Option<Arc<Statuses>>| one.as_ref().map(|one| one.folder.clone());
             folder(old) != folder(&now)
         });
-        let work = now.clone();
+        let (work, state) = (now.clone(), state.clone());
         let done = tokio::task::spawn_blocking(move || {
             // Turned off, or elsewhere now: what was written is taken away.
             if let Some(Some(old)) = left {
@@ -106,7 +108,10 @@ pub(crate) async fn keep(mut wanted: watch::Receiver<Option<Arc<Statuses>>>) {
                     ..Statuses::default()
                 })?;
             }
-            work.map_or(Ok(0), |work: Arc<Statuses>| bring(&work))
+            work.map_or(Ok(0), |work: Arc<Statuses>| {
+                install::record::statuses(&state, &work.folder)?;
+                bring(&work)
+            })
         });
         if let Ok(Err(error)) = done.await {
             tracing::warn!(%error, "endpoint-status files cannot be written");
@@ -202,7 +207,7 @@ mod tests {
         std::fs::write(folder.join("k8s a%2Fb eth0"), "drift").unwrap();
         assert_eq!(bring(&statuses).unwrap(), 1);
         let (tell, told) = watch::channel(Some(Arc::new(statuses)));
-        let keeping = tokio::spawn(keep(told));
+        let keeping = tokio::spawn(keep(told, place.path().join("state")));
         tell.send_replace(None);
         drop(tell);
         keeping.await.unwrap();

@@ -13,6 +13,10 @@ use crate::config::InstallConfig;
 use crate::facts::Facts;
 use crate::snapshot::write_atomically;
 
+pub(crate) mod record;
+
+use record::Record;
+
 /// The file that makes runtimes use the network: it is written last, and runtimes take the first by name.
 const CONFLIST: &str = "10-ocicat.conflist";
 /// Where runtimes look for plugins unless they are told otherwise.
@@ -43,49 +47,98 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> InstallError + '_ {
     }
 }
 
-/// Copies the plugins, each beside the old one and then in its place: a runtime finds the old or the new one, whole.
-pub(crate) fn plugins(config: &InstallConfig) -> Result<usize, InstallError> {
-    let Some(from) = &config.plugins else {
-        return Ok(0);
-    };
-    let to = config
-        .cni_bin
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(CNI_BIN));
-    let mut copied = 0;
-    for entry in std::fs::read_dir(from).map_err(failed(from))? {
-        let path = entry.map_err(failed(from))?.path();
-        let Some(name) = path.file_name().filter(|_| path.is_file()) else {
-            continue;
-        };
-        let content = std::fs::read(&path).map_err(failed(&path))?;
-        let target = to.join(name);
-        if std::fs::read(&target).is_ok_and(|old| old == content) {
-            continue;
-        }
-        write_atomically(&target, &content, 0o755).map_err(failed(&target))?;
-        copied += 1;
-    }
-    Ok(copied)
+/// What became of the plugins.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plugins {
+    /// How many were written.
+    pub(crate) copied: usize,
+    /// The host's own, of other programs than ocicat's, which were left as they are.
+    pub(crate) kept: Vec<PathBuf>,
 }
 
-/// Every file that the agent may have put on this host.
-pub(crate) fn files(config: &InstallConfig) -> Vec<PathBuf> {
+/// Copies the plugins, each beside the old one and then in its place: a runtime finds the old or the new one, whole. One that
+/// the host has of its own, such as its `portmap`, stays: only what the agent wrote, and ocicat's own programs, are replaced.
+pub(crate) fn plugins(
+    config: &InstallConfig,
+    record: &mut Record,
+) -> Result<Plugins, InstallError> {
+    let mut done = Plugins::default();
+    for (from, target) in shipped(config)? {
+        let content = std::fs::read(&from).map_err(failed(&from))?;
+        let old = std::fs::read(&target).ok();
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        match &old {
+            Some(old) if *old == content => {}
+            Some(old) if !name.starts_with("ocicat") && !record.has_plugin(&target, old) => {
+                done.kept.push(target);
+                continue;
+            }
+            _ => {
+                make_folder_of(&target, record)?;
+                write_atomically(&target, &content, 0o755).map_err(failed(&target))?;
+                done.copied += 1;
+            }
+        }
+        record.wrote_plugin(&target, &content);
+    }
+    Ok(done)
+}
+
+/// The plugins that the agent brings, each with the place where runtimes look for it.
+pub(crate) fn shipped(config: &InstallConfig) -> Result<Vec<(PathBuf, PathBuf)>, InstallError> {
+    let Some(from) = &config.plugins else {
+        return Ok(Vec::new());
+    };
     let bin = config
         .cni_bin
         .as_deref()
         .unwrap_or_else(|| Path::new(CNI_BIN));
-    let from = config.plugins.iter().flat_map(std::fs::read_dir);
-    let names = from.flatten().flatten().map(|entry| entry.file_name());
-    let mut files: Vec<PathBuf> = names.map(|name| bin.join(name)).collect();
-    files.extend(config.cni_net.iter().map(|folder| folder.join(CONFLIST)));
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(from).map_err(failed(from))? {
+        let path = entry.map_err(failed(from))?.path();
+        if let Some(name) = path.file_name().filter(|_| path.is_file()) {
+            all.push((path.clone(), bin.join(name)));
+        }
+    }
+    Ok(all)
+}
+
+/// Files that the agent may have put on this host beside plugins: their names are its own.
+pub(crate) fn files(config: &InstallConfig) -> Vec<PathBuf> {
+    let conflist = config.cni_net.iter().map(|folder| folder.join(CONFLIST));
     let etc = config.host_etc.iter();
-    files.extend(etc.flat_map(|etc| HOST_FILES.map(|file| etc.join(file))));
-    files
+    let etc = etc.flat_map(|etc| HOST_FILES.map(|file| etc.join(file)));
+    conflist.chain(etc).collect()
+}
+
+/// Makes the folder of a file, which programs that are not root's may have to read.
+fn make_folder_of(path: &Path, record: &mut Record) -> Result<(), InstallError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+    record.make_folder(folder).map_err(failed(folder))
+}
+
+/// Puts on the host what can be there before the agent is ready, and writes down what is. The second value is the words to
+/// other programs that are new.
+pub(crate) fn prepare(
+    config: &InstallConfig,
+    state: &Path,
+) -> Result<(Plugins, Vec<PathBuf>), InstallError> {
+    let record_path = record::path(state);
+    let mut record = Record::load(state).map_err(failed(&record_path))?;
+    let plugins = plugins(config, &mut record);
+    let words = host(config, &mut record);
+    if let Some(folder) = &config.cni_net {
+        record.make_folder(folder).map_err(failed(folder))?;
+        record.files.insert(folder.join(CONFLIST));
+    }
+    if record != Record::default() {
+        record.save(state).map_err(failed(&record_path))?;
+    }
+    Ok((plugins?, words?))
 }
 
 /// Tells NetworkManager, systemd-networkd and udev to leave the agent's links and routes alone, where they are.
-pub(crate) fn host(config: &InstallConfig) -> Result<Vec<PathBuf>, InstallError> {
+fn host(config: &InstallConfig, record: &mut Record) -> Result<Vec<PathBuf>, InstallError> {
     let Some(etc) = &config.host_etc else {
         return Ok(Vec::new());
     };
@@ -121,11 +174,14 @@ pub(crate) fn host(config: &InstallConfig) -> Result<Vec<PathBuf>, InstallError>
     let mut written = Vec::new();
     for (program, file, text) in files {
         let path = etc.join(file);
-        if !etc.join(program).is_dir()
-            || std::fs::read(&path).is_ok_and(|old| old == text.as_bytes())
-        {
+        if !etc.join(program).is_dir() {
             continue;
         }
+        record.files.insert(path.clone());
+        if std::fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+            continue;
+        }
+        make_folder_of(&path, record)?;
         write_atomically(&path, text.as_bytes(), 0o644).map_err(failed(&path))?;
         written.push(path);
     }
@@ -200,90 +256,4 @@ pub(crate) async fn network(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn plugins_take_the_old_ones_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("bin"));
-        std::fs::create_dir(&from).unwrap();
-        std::fs::write(from.join("ocicat"), "new").unwrap();
-        let config = InstallConfig {
-            plugins: Some(from),
-            cni_bin: Some(to.clone()),
-            ..InstallConfig::default()
-        };
-        assert_eq!(plugins(&config).unwrap(), 1);
-        let mode = std::fs::metadata(to.join("ocicat"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o755);
-        assert_eq!(plugins(&config).unwrap(), 0, "the same again");
-        assert_eq!(plugins(&InstallConfig::default()).unwrap(), 0);
-    }
-
-    #[test]
-    fn programs_that_are_there_are_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = InstallConfig {
-            host_etc: Some(folder.path().to_path_buf()),
-            ..InstallConfig::default()
-        };
-        assert!(host(&config).unwrap().is_empty(), "nobody is there");
-        std::fs::create_dir(folder.path().join("NetworkManager")).unwrap();
-        std::fs::create_dir(folder.path().join("systemd")).unwrap();
-        assert_eq!(host(&config).unwrap().len(), 4);
-        assert!(host(&config).unwrap().is_empty());
-        let text = std::fs::read_to_string(folder.path().join("NetworkManager/conf.d/ocicat.conf"))
-            .unwrap();
-        assert!(
-            text.contains("interface-name:cali*;") && text.contains("interface-name:vxlan.calico"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn host_ports_and_bandwidth_are_chained_where_they_are_installed() {
-        let folder = tempfile::tempdir().unwrap();
-        let types = || {
-            let text = conflist(Path::new("/run/x.sock"), &[folder.path()], true);
-            let list: serde_json::Value = serde_json::from_str(&text).unwrap();
-            let plugins = list["plugins"].as_array().unwrap().iter();
-            plugins
-                .map(|one| one["type"].as_str().unwrap().to_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(types(), ["ocicat"]);
-        std::fs::write(folder.path().join("portmap"), "").unwrap();
-        std::fs::write(folder.path().join("bandwidth"), "").unwrap();
-        assert_eq!(types(), ["ocicat", "portmap", "bandwidth"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_network_is_offered_when_the_agent_is_ready() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = InstallConfig {
-            cni_net: Some(folder.path().join("net.d")),
-            ..InstallConfig::default()
-        };
-        let (tell, facts) = watch::channel(Arc::new(Facts::default()));
-        let path = folder.path().join("net.d").join(CONFLIST);
-        let task = tokio::spawn(network(config, "/run/ocicat/cni.sock".into(), facts));
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(!path.exists());
-        let ready = Facts {
-            ready: true,
-            ..Facts::default()
-        };
-        tell.send_replace(Arc::new(ready));
-        task.await.unwrap();
-        let text: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        assert_eq!(text["plugins"][0]["type"], "ocicat");
-        assert_eq!(text["plugins"][0]["socket"], "/run/ocicat/cni.sock");
-    }
-}
+mod tests;

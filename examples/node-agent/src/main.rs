@@ -25,8 +25,13 @@ struct Arguments {
 
 #[derive(Clone, Copy, Subcommand)]
 enum Command {
-    /// Removes what agents have left on this node: kernel, plugins, configuration, state. Stop the agent first.
-    Uninstall,
+    /// Removes what agents have left on this node: kernel, plugins, configuration, state. Stop the agent first. Does all that
+    /// can be done; exit code 1 when something could not be removed.
+    Uninstall {
+        /// Then wait to be ended: as a DaemonSet it is done once on each node.
+        #[arg(long)]
+        stay: bool,
+    },
 }
 
 const DEFAULT_CONFIG: &str = "/etc/ocicat/node.toml";
@@ -47,14 +52,16 @@ fn main() -> ExitCode {
         tracing::warn!(warning, "a setting is not followed");
     }
     let done = match arguments.command {
-        Some(Command::Uninstall) => uninstall(&config),
+        Some(Command::Uninstall { stay }) => uninstall(&config, stay),
         None => run(config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::error!(error, "the agent cannot run");
+            if arguments.command.is_none() {
+                tracing::error!(error, "the agent cannot run");
+            }
             eprintln!("ocicat-node: {error}");
             ExitCode::FAILURE
         }
@@ -67,14 +74,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+        let shutdown = ending()?;
         anyhow::Ok(Agent::new(config).run(shutdown).await?)
     });
     // Blocking threads may still wait for the kernel; nothing of theirs is needed any more.
@@ -82,14 +82,39 @@ fn run(config: Config) -> anyhow::Result<()> {
     outcome
 }
 
-fn uninstall(config: &Config) -> anyhow::Result<()> {
+fn uninstall(config: &Config, stay: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    for line in runtime.block_on(ocicat_node::uninstall::run(config))? {
-        println!("{line}");
+    let outcome = runtime.block_on(ocicat_node::uninstall::run(config))?;
+    for removed in outcome.removed {
+        println!("{removed}");
+    }
+    for left in outcome.left {
+        println!("left: {left}");
+    }
+    if !outcome.faults.is_empty() {
+        anyhow::bail!("not removed:\n{}", outcome.faults.join("\n"));
+    }
+    if stay {
+        runtime.block_on(async {
+            ending()?.await;
+            anyhow::Ok(())
+        })?;
     }
     Ok(())
+}
+
+/// Is done when somebody ends this program.
+fn ending() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 fn log(config: &LogConfig) {

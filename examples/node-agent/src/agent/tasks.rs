@@ -198,6 +198,7 @@ impl Agent {
         ));
         tasks.spawn(crate::endpoint_status::keep(
             wires.ports.statuses.subscribe(),
+            self.config.paths.state.clone(),
         ));
         let socket = self.config.paths.run.join("cni.sock");
         tasks.spawn(install::network(self.config.install.clone(), socket, facts));

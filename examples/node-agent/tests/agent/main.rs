@@ -3,3 +3,4 @@
 mod bench;
 mod health;
 mod lists;
+mod uninstall;
