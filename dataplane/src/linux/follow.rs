@@ -90,7 +90,12 @@ impl Interest<'_> {
         let was_up = before.as_ref().is_some_and(|link| link.up);
         if was_up && !up {
             // IPv4 routes go without a word.
-            return if view.drop_routes_by(index) > 0 {
+            let routes = view.drop_routes_by(index);
+            if routes > 0 && self.is_to_a_pod(&name) {
+                view.down.insert(name);
+                return Effect::None;
+            }
+            return if routes > 0 {
                 Effect::Changed
             } else {
                 Effect::None
@@ -98,7 +103,9 @@ impl Interest<'_> {
         }
         let named = before.as_ref().is_none_or(|link| link.name != name);
         let came = up && !was_up || before.is_some() && named;
-        if came && self.awaited.contains(&name) || named && self.set.contains(&name) {
+        let back = came && view.down.remove(&name);
+        let awaited = came && self.awaited.contains(&name);
+        if back || awaited || named && self.set.contains(&name) {
             Effect::Changed
         } else {
             Effect::None
@@ -113,13 +120,22 @@ impl Interest<'_> {
             return Effect::None;
         };
         let routes = view.drop_routes_by(link.index);
+        view.down.remove(&link.name);
         if self.owned.contains(&link.name) {
             Effect::Stale
-        } else if routes > 0 {
+        } else if routes > 0 && !self.is_to_a_pod(&link.name) {
             Effect::Changed
         } else {
             Effect::None
         }
+    }
+
+    /// Whether a link leads to a pod. One goes when its pod does, mostly before the state says so, and nothing can be done
+    /// about its routes until then: the state that follows has them no more, and where none follows, what is read anew from
+    /// time to time shows what is missing.
+    fn is_to_a_pod(&self, name: &LinkName) -> bool {
+        self.applied
+            .is_some_and(|state| state.workloads.contains_key(name))
     }
 
     fn address(&self, view: &mut View, message: &AddressMessage, there: bool) -> Effect {

@@ -31,6 +31,8 @@ pub(super) struct View {
     pub(super) peers: BTreeMap<u32, (LinkName, Namespace)>,
     /// Links whose checksums were looked at: whether they are left to the device.
     pub(super) checksums: BTreeMap<u32, bool>,
+    /// Links to pods that went down, with the routes by them, and may come up again.
+    pub(super) down: BTreeSet<LinkName>,
 }
 
 impl View {

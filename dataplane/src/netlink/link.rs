@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, InfoVxlan,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::state::{LinkName, MacAddr};
@@ -42,6 +42,7 @@ pub(crate) struct Inet6 {
     pub(crate) accept_redirects: i32,
     pub(crate) proxy_ndp: i32,
     pub(crate) forwarding: i32,
+    pub(crate) addr_gen_mode: i32,
 }
 
 /// The settings of a VXLAN device that cannot be changed while it lives.
@@ -118,6 +119,7 @@ fn inet6_of(family: &AfSpecUnspec) -> Option<Inet6> {
             accept_redirects: conf.accept_redirects,
             proxy_ndp: conf.proxy_ndp,
             forwarding: conf.forwarding,
+            addr_gen_mode: conf.addr_gen_mode,
         }),
         _ => None,
     })
@@ -255,6 +257,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) bridge: Option<u32>,
     /// IPv4 settings by their numbers (`IPV4_DEVCONF_*`), as below `/proc/sys/net/ipv4/conf`.
     pub(crate) inet: &'a [(u16, u32)],
+    /// Whether IPv6 gives the link no address of its own accord. Refused where the link has no IPv6.
+    pub(crate) without_link_local: bool,
 }
 
 /// The message that changes a link, found by its name.
@@ -280,10 +284,18 @@ fn set(mut message: LinkMessage, settings: &Settings<'_>) -> RouteNetlinkMessage
     message
         .attributes
         .extend(settings.bridge.map(LinkAttribute::Controller));
+    let mut families = Vec::new();
     if !settings.inet.is_empty() {
+        families.push(inet(settings.inet));
+    }
+    if settings.without_link_local {
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        families.push(AfSpecUnspec::Inet6(vec![mode]));
+    }
+    if !families.is_empty() {
         message
             .attributes
-            .push(LinkAttribute::AfSpecUnspec(vec![inet(settings.inet)]));
+            .push(LinkAttribute::AfSpecUnspec(families));
     }
     if let Some(up) = settings.up {
         message.header.change_mask = LinkFlags::Up;

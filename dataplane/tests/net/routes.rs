@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocicat_dataplane::linux::{LinuxDataplane, Options};
-use ocicat_dataplane::state::{Hop, Route, RouteKey};
+use ocicat_dataplane::state::{Hop, Route, RouteKey, Workload};
+use ocicat_dataplane::testing::ready;
 use ocicat_dataplane::{Attach as _, Attachment, Dataplane as _, Fault, LinuxAttach, State, names};
 
 use crate::sandbox::{async_node, container, heard, ip, name, our_routes};
@@ -210,6 +211,71 @@ fn a_pods_route_is_adopted_and_not_taken_away_before_the_state_knows_of_it() {
         let report = kernel.apply(&State::default()).await.unwrap();
         assert_eq!((report.changed, report.failed), (1, vec![]));
         assert_eq!(our_routes(), [] as [String; 0]);
+    });
+}
+
+/// A removal's link goes a moment before the state says so: nothing is to be done then. But what was taken away by
+/// somebody else is found when the kernel is read anew, and what comes back is seen at once.
+#[test]
+fn a_pods_link_that_goes_wakes_nobody() {
+    async_node(async || {
+        let link = names::pod_link("default", "web");
+        let attach = |alias| {
+            let wanted = Attachment::new(container(), name("eth0"), link.clone(), alias);
+            let wanted =
+                wanted.addresses(["10.1.0.5".parse().unwrap(), "fd00::5".parse().unwrap()]);
+            LinuxAttach::new().attach(&wanted).unwrap();
+            wanted
+        };
+        let held = attach("one/eth0");
+        let workload = Workload {
+            addresses: held.addresses.clone(),
+            allowed_sources: Vec::new(),
+            ingress: Vec::new(),
+            egress: Vec::new(),
+            profiles: Vec::new(),
+            up: true,
+        };
+        let with_pod = State {
+            workloads: BTreeMap::from([(link.clone(), Arc::new(workload))]),
+            ..state([
+                route("10.1.0.5/32", [Hop::Link(link.clone())]),
+                route("fd00::5/128", [Hop::Link(link.clone())]),
+            ])
+        };
+        let mut kernel = kernel();
+        assert_eq!(kernel.apply(&with_pod).await.unwrap().failed, []);
+
+        // Down and up again, which the state says nothing of.
+        ip(&format!("link set {link} down"));
+        assert!(ready(kernel.changed()).is_none());
+        assert_eq!(our_routes(), [] as [String; 0]);
+        ip(&format!("link set {link} up"));
+        heard(&mut kernel).await;
+        assert_eq!(kernel.apply(&with_pod).await.unwrap().changed, 2);
+
+        // A route of its alone is put back, as any other is.
+        ip("route del 10.1.0.5");
+        heard(&mut kernel).await;
+        assert_eq!(kernel.apply(&with_pod).await.unwrap().changed, 1);
+
+        ip(&format!("link del {link}"));
+        assert!(ready(kernel.changed()).is_none());
+        kernel.invalidate();
+        let report = kernel.apply(&with_pod).await.unwrap();
+        let faults: Vec<_> = report.failed.iter().map(|one| &one.fault).collect();
+        let missing = Fault::LinkMissing(link.clone());
+        assert_eq!(faults, [&missing, &missing]);
+        drop(held);
+
+        // Removed as a pod is, with the state a moment behind.
+        let _held = attach("two/eth0");
+        heard(&mut kernel).await;
+        assert_eq!(kernel.apply(&with_pod).await.unwrap().failed, []);
+        ip(&format!("link del {link}"));
+        let report = kernel.apply(&State::default()).await.unwrap();
+        assert_eq!((report.changed, report.failed), (0, vec![]));
+        assert!(ready(kernel.changed()).is_none());
     });
 }
 

@@ -64,10 +64,19 @@ pub(super) fn pair(database: &Path) -> io::Result<(Waker, Signal)> {
 }
 
 impl Signal {
-    /// Tells all processes that there is something new.
+    /// Tells all processes that there is something new. The caller looks itself: it is not woken by its own word, nor
+    /// by what others said until now, which it will see as well.
     pub(super) fn announce(&self) {
         // Where this fails, the others find out when they look.
         let _ = self.notify.write_at(b".", 0);
+        self.forget();
+    }
+
+    /// Takes what others have said so far for heard.
+    fn forget(&self) {
+        if let Some(others) = &self.others {
+            while others.read_events().is_ok_and(|events| !events.is_empty()) {}
+        }
     }
 
     /// Waits for a request, and with `commits` for commits of others, too.
@@ -84,8 +93,6 @@ impl Signal {
         // An interrupted wait is a short one.
         let _ = poll(&mut files, timeout);
         let _ = self.own.read();
-        if let Some(others) = &self.others {
-            while others.read_events().is_ok_and(|events| !events.is_empty()) {}
-        }
+        self.forget();
     }
 }

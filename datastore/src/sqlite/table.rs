@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -159,7 +160,7 @@ impl Table {
         connection.pragma_update(None, "journal_mode", "wal")?;
         let synchronous = if options.durable { "full" } else { "normal" };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        connection.pragma_update(None, "temp_store", "memory")?;
+        settle(&connection)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found > VERSION {
@@ -188,7 +189,7 @@ impl Table {
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_handler(Some(busy))?;
         connection.pragma_update(None, "query_only", true)?;
-        connection.pragma_update(None, "temp_store", "memory")?;
+        settle(&connection)?;
         Ok(Self {
             connection,
             keep: 0,
@@ -303,6 +304,14 @@ impl Table {
             .execute("VACUUM INTO ?", [to.as_ref()])
             .map(drop)
     }
+}
+
+/// What is the same for writing and reading. One plan for a statement, whatever is bound to it: without, one with a range
+/// is compiled anew for each.
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {

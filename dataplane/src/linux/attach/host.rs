@@ -22,8 +22,9 @@ pub(super) fn configure(
     pair: &Pair,
 ) -> Result<(), AttachError> {
     let found = &pair.host;
+    let with_v6 = attachment.has_family(false);
     // Before the other end is up: from then on IPv6 looks for duplicates of the link-local address.
-    for (name, is, value) in found.inet6.iter().flat_map(wanted_v6) {
+    for (name, is, value) in found.inet6.iter().flat_map(|is| wanted_v6(is, with_v6)) {
         if is != value {
             let path = format!("ipv6/conf/{}/{name}", attachment.host_link);
             sysctl.write(&path, &value.to_string())?;
@@ -35,6 +36,7 @@ pub(super) fn configure(
         mtu: (found.mtu != attachment.mtu).then_some(attachment.mtu),
         up: Some(true),
         inet: &SETTINGS_V4.map(|(number, _, value)| (number, value)),
+        without_link_local: !with_v6 && found.inet6.is_some(),
         ..Settings::default()
     };
     let mut batch = Batch::new();
@@ -78,24 +80,33 @@ pub(super) fn await_active(socket: &mut Socket, name: &LinkName) -> Result<(), A
 }
 
 /// The settings of the node's end. Not `route_localnet`: it opens the node's loopback to pods (CVE-2020-8558).
-fn wanted_settings(link: &KernelLink) -> Vec<(String, String)> {
+fn wanted_settings(link: &KernelLink, with_v6: bool) -> Vec<(String, String)> {
     let name = &link.name;
     let v4 = SETTINGS_V4
         .into_iter()
         .map(|(_, setting, value)| (format!("ipv4/conf/{name}/{setting}"), value.to_string()));
     let delay = (format!("ipv4/neigh/{name}/proxy_delay"), "0".to_owned());
-    let v6 = link.inet6.iter().flat_map(wanted_v6);
+    let v6 = link.inet6.iter().flat_map(|is| wanted_v6(is, with_v6));
     let v6 =
         v6.map(|(setting, _, value)| (format!("ipv6/conf/{name}/{setting}"), value.to_string()));
     v4.chain([delay]).chain(v6).collect()
 }
 
 /// Those of IPv6, which netlink tells and does not take: name, how it is, how it should be.
-const fn wanted_v6(is: &Inet6) -> [(&'static str, i32, i32); 6] {
-    [
+///
+/// Towards a container without an address of IPv6 the node has none either, nor anything to answer for: all that is left
+/// is not to believe its routers. Each setting costs more than a message: its file is looked for among those of all
+/// namespaces.
+fn wanted_v6(is: &Inet6, with_v6: bool) -> Vec<(&'static str, i32, i32)> {
+    let accept_ra = ("accept_ra", is.accept_ra, 0);
+    if !with_v6 {
+        return vec![accept_ra];
+    }
+    vec![
+        ("addr_gen_mode", is.addr_gen_mode, 0),
         ("disable_ipv6", is.disable_ipv6, 0),
         ("accept_dad", is.accept_dad, 0),
-        ("accept_ra", is.accept_ra, 0),
+        accept_ra,
         ("accept_redirects", is.accept_redirects, 0),
         ("proxy_ndp", is.proxy_ndp, 1),
         ("forwarding", is.forwarding, 1),
@@ -213,7 +224,7 @@ pub(super) fn compare(
         names::HOST_MAC.to_string(),
         mac,
     );
-    for (setting, value) in wanted_settings(found) {
+    for (setting, value) in wanted_settings(found, attachment.has_family(false)) {
         expect(
             setting.clone(),
             value,
