@@ -290,8 +290,8 @@ pub enum Datastore {
 /// `datastore migrate`: `lock` here, `export` here, `import` there, change the agents' configuration, `unlock` there.
 #[derive(Debug, Subcommand)]
 pub enum Migrate {
-    /// Says in ClusterInformation that the datastore is not ready, at which Calico's components stop; ocicat's agents do not
-    /// follow that yet: stop them first.
+    /// Says in ClusterInformation that the datastore is not ready: agents, Calico's too, add no pods and write nothing until
+    /// `unlock`; what runs keeps its network.
     Lock,
     /// Lets agents work again.
     Unlock,

@@ -41,8 +41,15 @@ pub fn url(global: &Global) -> Result<String, Failure> {
     if let Some(url) = &global.datastore {
         return Ok(url.clone());
     }
+    Ok(config(global)?.datastore.url)
+}
+
+/// The node's configuration; the defaults where it has none.
+///
+/// # Errors
+/// When node.toml cannot be read.
+pub fn config(global: &Global) -> Result<Config, Failure> {
     let path = global.config.exists().then_some(global.config.as_path());
     let config = Config::load(path, ocicat_node::config::variables());
-    let config = config.map_err(|error| Failure::Failed(error.to_string()))?;
-    Ok(config.datastore.url)
+    config.map_err(|error| Failure::Failed(error.to_string()))
 }

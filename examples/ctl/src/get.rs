@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli;
 use crate::connection::Connection;
+use crate::export;
 use crate::failure::Failure;
 use crate::files;
 use crate::kinds;
@@ -18,11 +19,18 @@ use crate::output::{Format, Output};
 /// # Errors
 /// [`Failure::NotFound`] for each name that does not exist, after those that do have been printed.
 pub async fn run(at: &Connection, args: &cli::Get, output: &Output) -> Result<(), Failure> {
+    let output = match output {
+        Output::Plain(Format::Table) if args.export => &Output::Plain(Format::Yaml),
+        output => output,
+    };
     let (kind, keys) = named(at, &args.chosen)?;
-    let (found, missing, single) = match kind {
+    let (mut found, missing, single) = match kind {
         Some(kind) if keys.is_empty() => (listed(at, kind, args).await?, Vec::new(), false),
         _ => fetch(at, keys).await?,
     };
+    if args.export {
+        found.iter_mut().for_each(export::strip);
+    }
     if !found.is_empty() || missing.is_empty() {
         print(output, &output.objects(&found, single)?);
     }
@@ -149,7 +157,10 @@ async fn watch(at: &Connection, args: &cli::Get, output: &Output) -> Result<(), 
     let mut changes = at.store.backend().watch(&scope, since).await?;
     while let Some(change) = std::future::poll_fn(|cx| changes.as_mut().poll_next(cx)).await {
         match change? {
-            Change::Put(object) => {
+            Change::Put(mut object) => {
+                if args.export {
+                    export::strip(&mut object);
+                }
                 let text = output.objects(&[object], true)?;
                 match output {
                     Output::Columns(_) | Output::Plain(Format::Table | Format::Wide) => {

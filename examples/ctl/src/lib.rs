@@ -7,6 +7,7 @@ pub mod columns;
 pub mod connection;
 pub mod connectivity;
 pub mod document;
+pub mod export;
 pub mod failure;
 pub mod files;
 pub mod get;

@@ -1,81 +1,9 @@
 //! The program over a store on disk: what each verb does, prints, and returns.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+mod common;
 
+use common::{Bench, POOL};
 use serde_json::Value;
-
-/// A store of its own, and files beside it.
-struct Bench {
-    folder: tempfile::TempDir,
-}
-
-/// Exit code, standard output, standard error.
-type Out = (i32, String, String);
-
-impl Bench {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("sqlite:{}", self.folder.path().join("o.db").display())
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ocicatctl"));
-        command.args(["--datastore", &self.url()]).args(arguments);
-        command.arg("--run").arg(self.folder.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Out {
-        out(self.command(arguments).output().unwrap())
-    }
-
-    /// With this on standard input.
-    fn piped(&self, arguments: &[&str], input: &str) -> Out {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).unwrap();
-        drop(stdin);
-        out(child.wait_with_output().unwrap())
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let (code, out, err) = self.run(&[arguments, &["-o", "json"]].concat());
-        assert_eq!(code, 0, "{arguments:?}: {err}");
-        serde_json::from_str(&out).unwrap()
-    }
-}
-
-fn out(output: std::process::Output) -> Out {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
-}
-
-const POOL: &str = "\
-apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata: {name: pods, labels: {zone: a}}
-spec: {cidr: 10.10.0.0/16, natOutgoing: true}
-";
 
 #[test]
 fn objects_are_made_shown_changed_and_deleted() {

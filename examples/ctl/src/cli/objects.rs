@@ -43,6 +43,10 @@ pub struct Get {
     /// Go on printing objects as they change.
     #[arg(short, long)]
     pub watch: bool,
+    /// Without what belongs to this cluster alone (uid, creation time, resourceVersion, status), so that `create` and `apply`
+    /// take it elsewhere; YAML unless -o says otherwise.
+    #[arg(long)]
+    pub export: bool,
 }
 
 /// What is done about fields that a kind does not have.

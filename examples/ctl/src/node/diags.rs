@@ -1,5 +1,6 @@
 //! `node diags`: an archive with all that support needs, and no secrets.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -10,6 +11,10 @@ use ocicat_node::control::Client;
 
 use crate::cli::Global;
 use crate::failure::Failure;
+
+mod secrets;
+
+use secrets::Secrets;
 
 /// What is asked of the system; a program that is not there leaves a note.
 const COMMANDS: &[(&str, &[&str])] = &[
@@ -70,7 +75,7 @@ const FILES: &[(&str, &str)] = &[
 
 /// Writes the archive.
 pub(super) fn run(global: &Global, client: &Client, file: Option<PathBuf>) -> Result<(), Failure> {
-    let secrets = Secrets::of(Path::new("/etc/ocicat/secrets"), global);
+    let secrets = Secrets::of(global);
     let mut texts: Vec<(String, String)> = Vec::new();
     for (name, command) in COMMANDS {
         eprintln!("{name}");
@@ -141,7 +146,14 @@ fn default_name() -> PathBuf {
 }
 
 fn write(path: &Path, texts: Vec<(String, String)>, secrets: &Secrets) -> std::io::Result<()> {
-    let file = std::fs::File::create(path)?;
+    // Without secrets it still says more about a network than everybody needs to know.
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     for (name, text) in texts {
         let text = secrets.redacted(&text);
@@ -155,127 +167,16 @@ fn write(path: &Path, texts: Vec<(String, String)>, secrets: &Secrets) -> std::i
     Ok(())
 }
 
-/// Texts that must not leave the node.
-#[derive(Debug, Default)]
-struct Secrets(Vec<String>);
-
-impl Secrets {
-    /// What lies in the folder of secrets (`NAME/KEY`, as deep as it goes), in the files that the datastore's URL names, in the
-    /// kubeconfig's credentials, and in the environment's passwords.
-    fn of(folder: &Path, global: &Global) -> Self {
-        let url = crate::connection::url(global).unwrap_or_default();
-        let mut paths = files_below(folder);
-        let parameters = url.split_once('?').map(|(_, all)| all).unwrap_or_default();
-        let files = parameters.split('&').filter_map(|one| one.split_once('='));
-        let files = files.filter(|(name, _)| matches!(*name, "cert" | "key" | "password-file"));
-        paths.extend(files.map(|(_, value)| value.into()));
-        let texts = paths
-            .iter()
-            .filter_map(|path| std::fs::read_to_string(path).ok());
-        let passwords = std::env::vars()
-            .filter(|(name, _)| name.contains("PASSWORD") || name.contains("TOKEN"))
-            .map(|(_, value)| value);
-        let credentials = kubeconfig(&url).unwrap_or_default();
-        let all = texts.chain(passwords).chain(credentials);
-        let lines = all.flat_map(|text| {
-            let lines = text.lines().map(|line| line.trim().to_owned());
-            lines.collect::<Vec<_>>()
-        });
-        let mut secrets: Vec<String> = lines.filter(|line| line.len() > 3).collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self(secrets)
-    }
-
-    /// The text without secrets; lines that name a password lose what follows.
-    fn redacted(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.0 {
-            text = text.replace(secret.as_str(), "[redacted]");
-        }
-        text
-    }
-}
-
-/// Every file in a folder and those in it.
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files = Vec::new();
-    for path in entries.map(|entry| entry.path()) {
-        if path.is_dir() {
-            files.extend(files_below(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
-}
-
-/// What a kubeconfig keeps secret: the values of its credentials.
-fn kubeconfig(url: &str) -> Option<Vec<String>> {
-    let rest = url.strip_prefix("kubernetes:")?;
-    let stated = rest.split('?').next().filter(|path| !path.is_empty());
-    let path = match stated {
-        Some(path) => PathBuf::from(path),
-        None => std::env::var_os("KUBECONFIG")?.into(),
-    };
-    let text = std::fs::read_to_string(path).ok()?;
-    const NAMES: [&str; 4] = [
-        "token",
-        "password",
-        "client-key-data",
-        "client-certificate-data",
-    ];
-    let mut found = Vec::new();
-    for part in text.split([',', '{', '}', '\n']) {
-        let Some((name, value)) = part.split_once(':') else {
-            continue;
-        };
-        let name = name.trim().trim_start_matches("- ").trim_matches('"');
-        if NAMES.contains(&name) {
-            found.push(value.trim().trim_matches(['"', '\'']).to_owned());
-        }
-    }
-    Some(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_are_found_where_they_are_kept() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let inside = folder.path().join("secrets/bgp");
-        std::fs::create_dir_all(&inside).expect("made");
-        std::fs::write(inside.join("rack-1"), "hunter22\n").expect("written");
-        let config = folder.path().join("config");
-        let text = "users: [{name: u, user: {token: tok-en}}]\n- name: v\n  user:\n    client-key-data: \"a2V5\"\n";
-        std::fs::write(&config, text).expect("written");
-        let key = folder.path().join("tls.key");
-        std::fs::write(&key, "-----BEGIN\nMIIBVQ\n").expect("written");
-        let global = |url: String| Global {
-            datastore: Some(url),
-            config: "/nonexistent".into(),
-            run: "/nonexistent".into(),
-            output: crate::output::Output::default(),
-            allow_version_mismatch: false,
-        };
-        let secrets = folder.path().join("secrets");
-        let of = |url: String| {
-            Secrets::of(&secrets, &global(url)).redacted("hunter22 tok-en a2V5 MIIBVQ x")
-        };
-        let kubernetes = of(format!("kubernetes:{}?context=c", config.display()));
-        assert_eq!(kubernetes, "[redacted] [redacted] [redacted] MIIBVQ x");
-        let etcd = of(format!("etcd:http://e?ca=/x&key={}", key.display()));
-        assert_eq!(etcd, "[redacted] tok-en a2V5 [redacted] x");
-    }
 
     #[test]
     fn secrets_do_not_get_into_the_archive() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tor");
         std::fs::write(&path, "hunter22\n").expect("written");
-        let secrets = Secrets(vec!["hunter22".into()]);
+        let secrets = Secrets::new(vec!["hunter22".into()]);
         let archive = folder.path().join("a.tar.gz");
         let texts = vec![("x".to_owned(), "password hunter22;".to_owned())];
         write(&archive, texts, &secrets).expect("written");
