@@ -3,6 +3,9 @@
 
 #![cfg(all(feature = "linux", feature = "attach", feature = "testing"))]
 
+#[path = "common/namespaces.rs"]
+mod namespaces;
+
 #[path = "net/attach.rs"]
 mod attach;
 #[path = "net/change.rs"]

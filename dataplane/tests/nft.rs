@@ -3,14 +3,21 @@
 
 #![cfg(feature = "linux")]
 
+#[path = "common/namespaces.rs"]
+mod namespaces;
+
 #[path = "nft/adopt.rs"]
 mod adopt;
+#[path = "nft/hidden.rs"]
+mod hidden;
 #[path = "nft/hosts.rs"]
 mod hosts;
 #[path = "nft/lab.rs"]
 mod lab;
 #[path = "nft/loss.rs"]
 mod loss;
+#[path = "nft/newcomer.rs"]
+mod newcomer;
 #[path = "nft/obstacles.rs"]
 mod obstacles;
 #[path = "nft/packets.rs"]
@@ -25,5 +32,7 @@ mod rootless;
 mod shape;
 #[path = "nft/spoof.rs"]
 mod spoof;
+#[path = "nft/updates.rs"]
+mod updates;
 #[path = "nft/wire.rs"]
 mod wire;

@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "shared with the dataplane's tests")]
 #[path = "../../dataplane/tests/nft/lab.rs"]
 mod lab;
+#[path = "../../dataplane/tests/common/namespaces.rs"]
+mod namespaces;
 #[allow(dead_code, reason = "shared with the dataplane's tests")]
 #[path = "../../dataplane/tests/nft/wire.rs"]
 mod wire;

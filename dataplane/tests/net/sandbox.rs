@@ -1,28 +1,20 @@
-use std::fs::File;
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::Arc;
 
-use nix::sched::{CloneFlags, setns, unshare};
 use ocicat_dataplane::Dataplane as _;
 use ocicat_dataplane::linux::LinuxDataplane;
 use ocicat_dataplane::state::LinkName;
 use serde_json::Value;
 
+use crate::namespaces::alone;
+pub(crate) use crate::namespaces::{inside, namespace as container};
+
 /// Runs a test on a thread in a network namespace of its own, in which the loopback is up.
 pub(crate) fn node(test: impl FnOnce() + Send + 'static) {
-    let run = move || {
-        enter_new();
+    alone("ocnet-node", || {
         ip("link set lo up");
         test();
-    };
-    let thread = std::thread::Builder::new()
-        .name("ocnet-node".into())
-        .spawn(run);
-    if let Err(panic) = thread.unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
+    });
 }
 
 /// As [`node`], for a test that waits.
@@ -38,26 +30,6 @@ pub(crate) async fn heard(kernel: &mut LinuxDataplane) {
     let patience = std::time::Duration::from_secs(20);
     let changed = tokio::time::timeout(patience, kernel.changed()).await;
     assert!(changed.is_ok(), "nothing was heard");
-}
-
-/// A network namespace of a container: it lives as long as the descriptor.
-pub(crate) fn container() -> Arc<OwnedFd> {
-    let thread = std::thread::spawn(|| {
-        enter_new();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    Arc::new(OwnedFd::from(thread.join().unwrap()))
-}
-
-/// Does something in another network namespace.
-pub(crate) fn inside<T: Send>(namespace: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let run = || {
-            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-            work()
-        };
-        scope.spawn(run).join().unwrap()
-    })
 }
 
 /// Runs `ip ARGUMENTS`, which must succeed.
@@ -101,12 +73,4 @@ pub(crate) fn our_routes() -> Vec<String> {
         );
     }
     all
-}
-
-fn enter_new() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|errno| {
-        panic!("a network namespace cannot be made ({errno}): run as root or under `unshare -Urnm`")
-    });
-    // Links that the tests make are there at once, not after a second of looking for duplicates.
-    std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
 }

@@ -1,54 +1,20 @@
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use nix::sched::{CloneFlags, setns, unshare};
 use ocicat_dataplane::state::{
     Action, EndTier, LinkName, Member, Policy, PolicyId, PortRange, ProfileId, Protocol, Rule, Set,
     SetId, Tier, Workload,
 };
 use ocicat_dataplane::{Prefix, State};
 
+use crate::namespaces::alone;
+pub(crate) use crate::namespaces::{inside, namespace};
+
 /// Runs a test on a thread in a network namespace of its own, in which the loopback is up.
 pub(crate) fn node(test: impl FnOnce() + Send + 'static) {
-    let run = move || {
-        enter_new();
+    alone("ocnft-node", || {
         run("ip link set lo up");
         test();
-    };
-    let thread = std::thread::Builder::new()
-        .name("ocnft-node".into())
-        .spawn(run);
-    if let Err(panic) = thread.unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// A further network namespace: it lives as long as the descriptor.
-pub(crate) fn namespace() -> Arc<OwnedFd> {
-    let thread = std::thread::spawn(|| {
-        enter_new();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    Arc::new(OwnedFd::from(thread.join().unwrap()))
-}
-
-/// Does something in another network namespace.
-pub(crate) fn inside<T: Send>(namespace: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let run = || {
-            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-            work()
-        };
-        scope.spawn(run).join().unwrap()
-    })
-}
-
-fn enter_new() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|errno| {
-        panic!("a network namespace cannot be made ({errno}): run as root or under `unshare -Urnm`")
     });
 }
 

@@ -1,6 +1,5 @@
 //! Real packets where something other than a rule's plain conditions decides.
 
-use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -20,15 +19,15 @@ use crate::wire::*;
 /// Long enough for what must come, on a machine with other work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Lab {
-    web: End,
-    friend: End,
-    table: Table,
-    state: State,
+pub(crate) struct Lab {
+    pub(crate) web: End,
+    pub(crate) friend: End,
+    pub(crate) table: Table,
+    pub(crate) state: State,
 }
 
 /// Two pods as in [`small`], with their table.
-fn lab() -> Lab {
+pub(crate) fn lab() -> Lab {
     forwarding();
     let web = End::new("cali1", "10.65.0.2", "fd00::2");
     let friend = End::new("cali2", "10.65.0.3", "fd00::3");
@@ -43,7 +42,7 @@ fn lab() -> Lab {
     }
 }
 
-fn denying(port: u16) -> Policy {
+pub(crate) fn denying(port: u16) -> Policy {
     let mut rule = Rule::new(Action::Deny);
     rule.protocol = Some(Protocol::UDP);
     rule.destination.ports = vec![PortRange {
@@ -56,7 +55,7 @@ fn denying(port: u16) -> Policy {
     }
 }
 
-fn udp(v4: bool, lab: &Lab, port: u16) -> Packet {
+pub(crate) fn udp(v4: bool, lab: &Lab, port: u16) -> Packet {
     Packet {
         in_link: Some(link("cali2")),
         out_link: Some(link("cali1")),
@@ -117,66 +116,6 @@ fn a_refusal_is_heard_at_once() {
         assert_eq!(
             refused.unwrap_err().kind(),
             std::io::ErrorKind::ConnectionRefused
-        );
-    });
-}
-
-#[test]
-fn fragments_do_not_slip_past_a_port() {
-    node(|| {
-        let mut lab = lab();
-        lab.state
-            .policies
-            .insert(PolicyId::new("np/default/default/web"), denying(53).into());
-        lab.table.apply(&lab.state).unwrap();
-        careless();
-        for (number, port) in [(1, 53), (2, 54)] {
-            let packet = udp(true, &lab, port);
-            // The ports are in the first fragment alone, and it comes last.
-            let mut payload = transport(&packet);
-            payload.resize(64, 0);
-            payload[5] = 64;
-            let mut first = with_payload(&packet, number, &payload[..32]);
-            let mut second = with_payload(&packet, number, &payload[32..]);
-            first[6] = 0x20;
-            second[7] = 4;
-            lab.friend.send_bytes(packet.destination, &second);
-            lab.friend.send_bytes(packet.destination, &first);
-        }
-        let arrived: BTreeSet<u16> = lab.web.received().into_iter().collect();
-        assert_eq!(arrived, BTreeSet::from([2]));
-    });
-}
-
-#[test]
-fn extension_headers_do_not_hide_a_port() {
-    node(|| {
-        let mut lab = lab();
-        lab.state
-            .policies
-            .insert(PolicyId::new("np/default/default/web"), denying(53).into());
-        lab.table.apply(&lab.state).unwrap();
-        careless();
-        // Next header UDP, eight bytes of padding options; and a routing header without segments left.
-        let destination = [17, 0, 1, 4, 0, 0, 0, 0];
-        let routing = [60, 0, 4, 0, 0, 0, 0, 0];
-        for (number, port) in [(1, 53), (2, 54)] {
-            let packet = udp(false, &lab, port);
-            for (plus, headers, next) in [
-                (0, destination.to_vec(), 60),
-                (10, [routing, destination].concat(), 43),
-            ] {
-                let mut payload = headers;
-                payload.extend(transport(&packet));
-                let mut bytes = with_payload(&packet, number + plus, &payload);
-                bytes[6] = next;
-                lab.friend.send_bytes(packet.destination, &bytes);
-            }
-        }
-        let arrived: BTreeSet<u16> = lab.web.received().into_iter().collect();
-        assert!(
-            arrived.contains(&2) && !arrived.contains(&1) && !arrived.contains(&11),
-            "{arrived:?}"
         );
     });
 }

@@ -15,7 +15,7 @@ use ocicat_dataplane::verdict::{Connection, Packet, Verdict};
 use crate::lab::*;
 use crate::wire::*;
 
-fn state() -> State {
+pub(crate) fn state() -> State {
     let mut state = small();
     let guard = |protocol, port| TunnelGuard {
         protocol,
@@ -58,7 +58,7 @@ fn outer(mut packet: Packet) -> Packet {
     packet
 }
 
-fn cases() -> Vec<(Packet, &'static str)> {
+pub(crate) fn cases() -> Vec<(Packet, &'static str)> {
     let p = ("cali1", "10.65.0.2");
     let p6 = ("cali1", "fd00::2");
     let to = (Some("cali2"), "10.65.0.3");
@@ -81,9 +81,14 @@ fn cases() -> Vec<(Packet, &'static str)> {
             packet(p, (None, "127.0.0.1"), Protocol::UDP),
             "to 127.0.0.0/8 from outside",
         ),
+        (
+            packet(("eth9", "192.0.2.66"), (None, "127.0.0.1"), Protocol::UDP),
+            "to 127.0.0.0/8 from outside",
+        ),
         (outer(packet(p, to, Protocol::UDP)), of_pod),
         (outer(packet(p6, to6, Protocol::UDP)), of_pod),
         (packet(p, to, Protocol(4)), of_pod),
+        (packet(p6, to6, Protocol(4)), of_pod),
         (
             outer(packet(("cali1", "10.65.0.2"), node, Protocol::UDP)),
             stranger,
@@ -113,18 +118,9 @@ fn every_reason_is_counted() {
         let mut table = Table::open().unwrap();
         table.apply(&state).unwrap();
         careless();
-        // So that the pod's own kernel sends what is meant for 127.0.0.1 out.
-        inside(&pod.namespace, || {
-            for route in ["127.0.0.1", "127.0.0.0/8", "127.255.255.255"] {
-                let kind = if route.ends_with("255") {
-                    "broadcast"
-                } else {
-                    "local"
-                };
-                run(&format!("ip route del table local {kind} {route} dev lo"));
-            }
-            run("ip route add 127.0.0.0/8 via 169.254.1.1");
-        });
+        for end in [&pod, &outside] {
+            send_loopbacks_out(end);
+        }
         for (number, (packet, reason)) in (1_u16..).zip(cases()) {
             let end = if packet.in_link == Some(link("cali1")) {
                 &pod
@@ -148,6 +144,66 @@ fn every_reason_is_counted() {
             );
         }
         arp(&pod, &mut table);
+    });
+}
+
+/// Makes an end's own kernel send what is meant for 127.0.0.1 out.
+fn send_loopbacks_out(end: &End) {
+    inside(&end.namespace, || {
+        for route in ["127.0.0.1", "127.0.0.0/8", "127.255.255.255"] {
+            let kind = if route.ends_with("255") {
+                "broadcast"
+            } else {
+                "local"
+            };
+            run(&format!("ip route del table local {kind} {route} dev lo"));
+        }
+        run("ip route add 127.0.0.0/8 via 169.254.1.1");
+    });
+}
+
+/// Where the kernel itself would let it in, as it must for a host port of localhost (CVE-2020-8558).
+#[test]
+fn the_nodes_loopback_is_closed_whatever_the_kernel_says() {
+    node(|| {
+        forwarding();
+        let pod = End::new("cali1", "10.65.0.2", "fd00::2");
+        let outside = End::new("eth9", "192.0.2.66", "fd00:9::66");
+        let server = UdpSocket::bind("127.0.0.1:7000").unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        for (name, end) in [("cali1", &pod), ("eth9", &outside)] {
+            run(&format!("sysctl -qw net.ipv4.conf.{name}.route_localnet=1"));
+            send_loopbacks_out(end);
+        }
+        let say = |end: &End, word: &[u8]| {
+            let own = (end.v4, 0);
+            let socket = inside(&end.namespace, || UdpSocket::bind(own).unwrap());
+            socket.send_to(word, "127.0.0.1:7000").unwrap();
+        };
+        let mut heard = [0; 8];
+        for end in [&pod, &outside] {
+            say(end, b"early");
+            let heard = server.recv(&mut heard);
+            assert_eq!(heard.ok(), Some(5), "the kernel lets it in");
+        }
+        let mut table = Table::open().unwrap();
+        table.apply(&state()).unwrap();
+        for end in [&pod, &outside] {
+            say(end, b"late");
+        }
+        let reason = "to 127.0.0.0/8 from outside";
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while counted(&mut table, reason) < 2 {
+            assert!(Instant::now() < deadline, "not counted");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The node's own comes, and nothing before it.
+        let own = UdpSocket::bind("127.0.0.1:0").unwrap();
+        own.send_to(b"own", "127.0.0.1:7000").unwrap();
+        let length = server.recv(&mut heard).unwrap();
+        assert_eq!(&heard[..length], b"own");
     });
 }
 
@@ -204,12 +260,12 @@ fn neighbour_messages_are_about_the_pods_own_addresses() {
     });
 }
 
-fn all_denied(table: &mut Table) -> u64 {
+pub(crate) fn all_denied(table: &mut Table) -> u64 {
     let denied = table.counters().unwrap().denied;
     denied.values().map(|count| count.packets).sum()
 }
 
-fn counted(table: &mut Table, reason: &str) -> u64 {
+pub(crate) fn counted(table: &mut Table, reason: &str) -> u64 {
     let denied: BTreeMap<_, _> = table.counters().unwrap().denied;
     let count = denied.get(reason);
     count

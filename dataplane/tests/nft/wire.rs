@@ -37,6 +37,9 @@ thread_local! {
 const CLASS: u8 = 0x28;
 const HOPS: u8 = 44;
 
+/// The header of a piece of an IPv6 packet (RFC 8200, section 4.5).
+const FRAGMENT: u8 = 44;
+
 /// How long packets may be on their way: a machine with other work hands them on late.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -219,6 +222,11 @@ fn number_of(bytes: &[u8], end: &End) -> Option<u16> {
         4 if !own(*bytes.get(8)?) => None,
         6 if !own(*bytes.get(7)?) => None,
         // Of a packet in pieces the first is meant.
+        6 if *bytes.get(6)? == FRAGMENT
+            && u16::from_be_bytes([*bytes.get(42)?, *bytes.get(43)?]) & 0xfff8 != 0 =>
+        {
+            None
+        }
         4 if u16::from_be_bytes([*bytes.get(6)?, *bytes.get(7)?]) & 0x1fff != 0 => None,
         4 if bytes.get(16..20)? == end.v4.octets() && *bytes.get(1)? == CLASS => {
             Some(u16::from_be_bytes([*bytes.get(4)?, *bytes.get(5)?]))
@@ -261,6 +269,40 @@ pub(crate) fn with_payload(packet: &Packet, number: u16, payload: &[u8]) -> Vec<
     }
     all.extend(payload);
     all
+}
+
+/// A packet in pieces of which the first has so many bytes behind the IP header, a multiple of eight. `next` is the first
+/// header of the payload.
+pub(crate) fn in_pieces(
+    packet: &Packet,
+    number: u16,
+    next: u8,
+    payload: &[u8],
+    first: usize,
+) -> Vec<Vec<u8>> {
+    let parts = [(0, &payload[..first]), (first, &payload[first..])];
+    let parts = parts.into_iter().filter(|(_, part)| !part.is_empty());
+    let whole = payload.len();
+    let piece = |(at, part): (usize, &[u8])| {
+        let more = at + part.len() < whole;
+        // In units of eight bytes.
+        let offset = u16::try_from(at / 8).unwrap();
+        if packet.source.is_ipv4() {
+            let mut bytes = with_payload(packet, number, part);
+            let flags = if more { 0x2000 } else { 0 };
+            bytes[6..8].copy_from_slice(&(flags | offset).to_be_bytes());
+            return bytes;
+        }
+        let mut inner = vec![next, 0];
+        inner.extend((offset << 3 | u16::from(more)).to_be_bytes());
+        inner.extend([0x0c, 0xa7]);
+        inner.extend(number.to_be_bytes());
+        inner.extend(part);
+        let mut bytes = with_payload(packet, number, &inner);
+        bytes[6] = FRAGMENT;
+        bytes
+    };
+    parts.map(piece).collect()
 }
 
 /// The header behind IP. Checksums are left out: the node does not look at them.
