@@ -196,10 +196,15 @@ fn ctr_runs_containers_on_two_nodes() {
 #[ignore = "needs root, podman and the programs of the examples: cargo xtask test"]
 fn containers_of_two_podmans_reach_each_other_under_policy() {
     let (bench, image) = bench();
+    // By the labels of the namespace, on both sides; without them neither would the policy be the containers', nor a rule.
     bench.cluster.put::<model::GlobalNetworkPolicy>(json!({
         "metadata": {"name": "default.podman"},
-        "spec": {"selector": "runtime == 'podman'", "types": ["Ingress"], "ingress": [
-            {"action": "Allow", "protocol": "TCP", "destination": {"ports": [80]}},
+        "spec": {"selector": "runtime == 'podman'", "namespaceSelector": "stage == 'prod'",
+            "types": ["Ingress"], "ingress": [
+            {"action": "Allow", "protocol": "TCP", "destination": {"ports": [80]},
+                "source": {"namespaceSelector": "stage == 'prod' && projectcalico.org/name == 'default'"}},
+            {"action": "Allow", "protocol": "TCP", "destination": {"ports": [81]},
+                "source": {"namespaceSelector": "stage == 'test'"}},
             {"action": "Allow", "protocol": "ICMP"}]}}));
     bench
         .cluster

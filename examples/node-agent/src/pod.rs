@@ -9,6 +9,7 @@ use serde_json::Value;
 
 mod wishes;
 
+pub(crate) use wishes::NAMESPACE_PREFIX;
 pub use wishes::{Known, PodError};
 
 /// A container's attachment to a network, as a request describes it.
@@ -35,6 +36,8 @@ pub struct Pod {
 pub struct Wishes {
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,
+    /// The labels of its namespace, where no Kubernetes has one.
+    pub namespace_labels: BTreeMap<String, String>,
     /// The pod's service account.
     pub service_account: Option<String>,
     /// The pod's named ports.

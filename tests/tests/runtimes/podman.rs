@@ -21,9 +21,11 @@ pub(crate) struct Podman {
 pub(crate) const NETWORK: &str = "podman-net";
 
 impl Podman {
-    /// podman on a node, with the image, and a network whose containers have the label `runtime: podman`.
+    /// podman on a node, with the image, and a network whose containers have the label `runtime: podman` and are in a
+    /// namespace with the label `stage: prod`.
     pub(crate) fn new(node: &Node, image: &Path) -> Self {
-        let labels = json!({"cni": {"labels": [{"key": "runtime", "value": "podman"}]}});
+        let labels = json!({"cni": {"labels": [{"key": "runtime", "value": "podman"}],
+            "namespaceLabels": [{"key": "stage", "value": "prod"}]}});
         let mut list = node.conflist(json!({"args": labels}));
         list["name"] = json!(NETWORK);
         Self::on(Arc::clone(&node.host), &node.folder, &list, image)

@@ -10,7 +10,7 @@ use ocicat_datastore::model::{WorkloadEndpoint, WorkloadEndpointPort};
 use ocicat_datastore::{Metadata, Revision, StoreError};
 
 use super::{AttachmentError, Attachments};
-use crate::pod::Pod;
+use crate::pod::{NAMESPACE_PREFIX, Pod};
 
 /// The annotation with the name of the CNI network: what collecting the network's garbage goes by.
 pub(super) const NETWORK: &str = "ocicat/network";
@@ -112,9 +112,17 @@ pub(super) fn addresses_of(endpoint: &WorkloadEndpoint) -> Vec<IpAddr> {
         .collect()
 }
 
-/// The pod's own labels and those that identify it, as Calico writes them.
+/// The pod's own labels and those that identify it, as Calico writes them. Where there is no namespace of Kubernetes the
+/// endpoint brings its namespace's along, its name among them, which is what selectors of namespaces read.
 fn labels(pod: &Pod) -> BTreeMap<String, String> {
     let mut labels = pod.wishes.labels.clone();
+    if !pod.is_kubernetes() {
+        let name = ("projectcalico.org/name".to_owned(), pod.namespace.clone());
+        let all = [name]
+            .into_iter()
+            .chain(pod.wishes.namespace_labels.clone());
+        labels.extend(all.map(|(key, value)| (format!("{NAMESPACE_PREFIX}{key}"), value)));
+    }
     let mut set = |key: &str, value: &str| {
         labels.insert(format!("projectcalico.org/{key}"), value.to_owned())
     };

@@ -14,6 +14,10 @@ use super::{NamedPort, Pod, Wishes};
 const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 const SERVICE_ACCOUNT: &str = "projectcalico.org/serviceaccount";
 const PREFIX: &str = "cni.projectcalico.org/";
+const NAMESPACE_LABELS: &str = "namespaceLabels";
+
+/// What the labels of a namespace begin with on its endpoints.
+pub(crate) const NAMESPACE_PREFIX: &str = "pcns.";
 
 /// What is known of a pod beside the request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,6 +79,13 @@ impl Pod {
             );
             return Err(wrong(&key, reason));
         }
+        if known.pod.is_none() && self.is_kubernetes() && !cni[NAMESPACE_LABELS].is_null() {
+            let reason = format!(
+                "{} is a namespace of Kubernetes, whose labels are those of its Profile kns.{0}",
+                self.namespace
+            );
+            return Err(wrong("args.cni.namespaceLabels", reason));
+        }
         let wishes = &mut self.wishes;
         read_identity(wishes, cni, known)?;
         sources.families(wishes)?;
@@ -130,19 +141,40 @@ fn read_identity(wishes: &mut Wishes, cni: &Value, known: &Known) -> Result<(), 
             .collect();
         return Ok(());
     }
-    for label in cni["labels"].as_array().into_iter().flatten() {
-        let (Some(key), Some(value)) = (label["key"].as_str(), label["value"].as_str()) else {
-            let reason = "expected objects with \"key\" and \"value\"";
-            return Err(wrong("args.cni.labels", reason));
-        };
-        wishes.labels.insert(key.to_owned(), value.to_owned());
-    }
+    wishes.labels = labels("args.cni.labels", &cni["labels"])?;
+    wishes.namespace_labels = labels("args.cni.namespaceLabels", &cni[NAMESPACE_LABELS])?;
     wishes.service_account = wishes.labels.remove(SERVICE_ACCOUNT);
     if !cni["ports"].is_null() {
         wishes.ports = serde_json::from_value(cni["ports"].clone())
             .map_err(|error| wrong("args.cni.ports", error))?;
     }
     Ok(())
+}
+
+/// Labels as CNI's conventions have them: a list of objects with `key` and `value`.
+fn labels(field: &str, value: &Value) -> Result<BTreeMap<String, String>, PodError> {
+    let expected = || {
+        wrong(
+            field,
+            "expected a list of objects with \"key\" and \"value\"",
+        )
+    };
+    if value.is_null() {
+        return Ok(BTreeMap::new());
+    }
+    let mut labels = BTreeMap::new();
+    for label in value.as_array().ok_or_else(expected)? {
+        let (Some(key), Some(value)) = (label["key"].as_str(), label["value"].as_str()) else {
+            return Err(expected());
+        };
+        if let Some(bare) = key.strip_prefix(NAMESPACE_PREFIX) {
+            let reason =
+                format!("{key}: a label of the namespace; say {bare} in args.cni.namespaceLabels");
+            return Err(wrong(field, reason));
+        }
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(labels)
 }
 
 /// The pod's annotations: the API's alone where it knows the pod, else those of `args.cni` and, over them, those that

@@ -137,6 +137,42 @@ async fn labels_and_ports_come_without_kubernetes() {
 }
 
 #[tokio::test]
+async fn a_namespaces_labels_come_without_kubernetes() {
+    let bench = bench().await;
+    let with =
+        |labels: Value| network("net", json!({"args": {"cni": {"namespaceLabels": labels}}}));
+    let labels = json!([{"key": "stage", "value": "prod"}]);
+    bench
+        .add(&request_of(with(labels.clone()), "a", "eth0"))
+        .await
+        .unwrap();
+    let endpoint = &bench.endpoints().await[0];
+    assert_eq!(endpoint.metadata.labels["pcns.stage"], "prod");
+    assert_eq!(
+        endpoint.metadata.labels["pcns.projectcalico.org/name"],
+        "default"
+    );
+    // A pod of Kubernetes has them from its namespace; and its own cannot pass for them.
+    let of_kubernetes = of_pod(request_of(with(labels), "b", "eth0"), "shop", "web");
+    let own = json!({"args": {"cni": {"labels": [{"key": "pcns.stage", "value": "prod"}]}}});
+    let own = request_of(network("net", own), "c", "eth0");
+    let wrong = request_of(with(json!({"stage": "prod"})), "d", "eth0");
+    for (request, says) in [
+        (of_kubernetes, "Profile kns.shop"),
+        (own, "say stage in args.cni.namespaceLabels"),
+        (wrong, "args.cni.namespaceLabels: expected a list"),
+    ] {
+        let error = bench.add(&request).await.unwrap_err();
+        assert_eq!(error.code, CniError::INVALID_CONFIG, "{error:?}");
+        assert!(error.msg.contains(says), "{error:?}");
+    }
+    assert_eq!(
+        (bench.endpoints().await.len(), bench.held().await.len()),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
 async fn an_ipam_plugin_that_gave_nothing_is_named() {
     let bench = bench().await;
     let config = network("net", json!({"ipam": {"type": "host-local"}}));
