@@ -206,9 +206,7 @@ pub fn table(kind: Kind, objects: &[Object], is_wide: bool) -> Table {
     for object in objects {
         let namespace = object.namespace.clone().filter(|_| kind.is_namespaced());
         let cells = namespace.into_iter().chain([object.name.clone()]);
-        let shown = columns
-            .iter()
-            .map(|column| text_at(&object.value, column.pointer));
+        let shown = columns.iter().map(|column| cell_of(object, column.pointer));
         table.row(cells.chain(shown));
     }
     table
@@ -232,9 +230,40 @@ pub fn cell(object: &Object, header: &str) -> Option<String> {
             let column = columns(object.kind)
                 .iter()
                 .find(|one| one.header == header)?;
-            Some(text_at(&object.value, column.pointer))
+            Some(cell_of(object, column.pointer))
         }
     }
+}
+
+/// What a field means where an object does not state it: Calico's defaults.
+const UNSTATED: &[(Kind, &str, &str)] = &[
+    (Kind::IpPool, "/spec/natOutgoing", "false"),
+    (Kind::IpPool, "/spec/ipipMode", "Never"),
+    (Kind::IpPool, "/spec/vxlanMode", "Never"),
+    (Kind::IpPool, "/spec/disabled", "false"),
+    (Kind::IpPool, "/spec/disableBGPExport", "false"),
+    (Kind::IpPool, "/spec/nodeSelector", "all()"),
+    (Kind::IpPool, "/spec/allowedUses", "Workload,Tunnel"),
+    (Kind::NetworkPolicy, "/spec/tier", "default"),
+    (Kind::GlobalNetworkPolicy, "/spec/tier", "default"),
+    (Kind::StagedNetworkPolicy, "/spec/tier", "default"),
+    (Kind::StagedGlobalNetworkPolicy, "/spec/tier", "default"),
+    (Kind::Tier, "/spec/defaultAction", "Deny"),
+];
+
+/// The text of a column: what the object states, or what it means that it does not.
+fn cell_of(object: &Object, pointer: &str) -> String {
+    let stated = text_at(&object.value, pointer);
+    if !stated.is_empty() {
+        return stated;
+    }
+    if (object.kind, pointer) == (Kind::IpPool, "/spec/blockSize") {
+        let six = text_at(&object.value, "/spec/cidr").contains(':');
+        return if six { "122" } else { "26" }.to_owned();
+    }
+    let is = |(kind, at, _): &&(Kind, &str, &str)| *kind == object.kind && *at == pointer;
+    let found = UNSTATED.iter().find(is);
+    found.map_or_else(String::new, |(_, _, text)| (*text).to_owned())
 }
 
 /// The text at a pointer in which `*` is every element of a list.
@@ -280,10 +309,13 @@ mod tests {
         .expect("a pool");
         let pools = [pool];
         let narrow = table(Kind::IpPool, &pools, false).to_string();
-        assert_eq!(narrow, "NAME  CIDR         SELECTOR\np     10.0.0.0/16");
+        assert_eq!(
+            narrow,
+            "NAME  CIDR         SELECTOR\np     10.0.0.0/16  all()"
+        );
         let wide = table(Kind::IpPool, &pools, true).to_string();
         assert!(
-            wide.contains("Workload,Tunnel") && wide.contains("true"),
+            wide.contains("Workload,Tunnel") && wide.contains("true") && wide.contains("  26  "),
             "{wide}"
         );
         let value = json!({"spec": {"a": [{"cidr": "x"}, {"cidr": "y"}]}});

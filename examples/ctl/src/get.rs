@@ -23,6 +23,9 @@ pub async fn run(at: &Connection, args: &cli::Get, output: &Output) -> Result<()
         Output::Plain(Format::Table) if args.export => &Output::Plain(Format::Yaml),
         output => output,
     };
+    if let Some(kinds) = kinds::list(args.chosen.kind.as_deref().unwrap_or_default())? {
+        return several(at, args, &kinds, output).await;
+    }
     let (kind, keys) = named(at, &args.chosen)?;
     let (mut found, missing, single) = match kind {
         Some(kind) if keys.is_empty() => (listed(at, kind, args).await?, Vec::new(), false),
@@ -31,8 +34,12 @@ pub async fn run(at: &Connection, args: &cli::Get, output: &Output) -> Result<()
     if args.export {
         found.iter_mut().for_each(export::strip);
     }
-    if !found.is_empty() || missing.is_empty() {
-        print(output, &output.objects(&found, single)?);
+    match kind {
+        Some(kind) if found.is_empty() && missing.is_empty() && output.is_for_people() => {
+            eprintln!("{}", nothing(kind, args));
+        }
+        _ if found.is_empty() && !missing.is_empty() => {}
+        _ => print(output, &output.objects(&found, single)?),
     }
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(Key::to_string).collect();
@@ -47,10 +54,51 @@ pub async fn run(at: &Connection, args: &cli::Get, output: &Output) -> Result<()
     Ok(())
 }
 
+/// All objects of several kinds.
+async fn several(
+    at: &Connection,
+    args: &cli::Get,
+    kinds: &[Kind],
+    output: &Output,
+) -> Result<(), Failure> {
+    if args.watch || !args.chosen.names.is_empty() {
+        let text = "names and --watch go with one kind";
+        return Err(Failure::Usage(text.into()));
+    }
+    let mut found = Vec::new();
+    for kind in kinds {
+        found.extend(listed(at, *kind, args).await?);
+    }
+    if args.export {
+        found.iter_mut().for_each(export::strip);
+    }
+    if found.is_empty() && output.is_for_people() {
+        eprintln!("there is none of them");
+    } else {
+        print(output, &output.objects(&found, false)?);
+    }
+    Ok(())
+}
+
+/// That there is nothing to show, and where there may be something.
+fn nothing(kind: Kind, args: &cli::Get) -> String {
+    let place = match &args.chosen.namespace.namespace {
+        _ if !kind.is_namespaced() || args.all_namespaces => String::new(),
+        namespace => format!(
+            " in the namespace {}; -A shows all namespaces",
+            namespace.as_deref().unwrap_or("default")
+        ),
+    };
+    let with = args.selector.as_ref();
+    let with = with.map_or_else(String::new, |selector| format!(" with {selector}"));
+    format!("no {kind}{with}{place}", kind = kind.unique_name())
+}
+
 /// A template says itself where lines end.
 fn print(output: &Output, text: &str) {
     match output {
         Output::JsonPath(_) => print!("{text}"),
+        Output::Plain(Format::Name | Format::Yaml) if text.is_empty() => {}
         _ => println!("{text}"),
     }
 }

@@ -63,12 +63,33 @@ pub fn kind(name: &str) -> Result<Kind, Failure> {
         return Ok(*kind);
     }
     name.parse().map_err(|_| {
-        let all: Vec<&str> = Kind::ALL.iter().map(|kind| kind.unique_name()).collect();
+        let all = || Kind::ALL.iter().map(|kind| kind.unique_name());
+        let known = SHORT.iter().map(|(short, _)| *short).chain(all());
+        let low = name.to_ascii_lowercase();
+        let near = known.map(|one| (strsim::jaro_winkler(&one.to_ascii_lowercase(), &low), one));
+        let near = near.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        let meant = near.filter(|(alike, _)| *alike > ALIKE);
+        let meant = meant.map_or_else(String::new, |(_, one)| format!("; did you mean {one}?"));
+        let all = all().collect::<Vec<_>>().join(", ");
         Failure::Usage(format!(
-            "{name:?} is no kind of object; there are {}",
-            all.join(", ")
+            "{name:?} is no kind of object{meant}\nThere are {all}"
         ))
     })
+}
+
+/// From which likeness on a name may have been meant; 1 is the same.
+const ALIKE: f64 = 0.85;
+
+/// The kinds of a list such as `ippools,gnp`; none for a single one.
+///
+/// # Errors
+/// As [`kind`].
+pub fn list(text: &str) -> Result<Option<Vec<Kind>>, Failure> {
+    if !text.contains(',') {
+        return Ok(None);
+    }
+    let names = text.split(',').filter(|name| !name.is_empty());
+    names.map(kind).collect::<Result<_, _>>().map(Some)
 }
 
 /// A kind, and perhaps a name, as in `pool`, `pool/default`.
@@ -101,6 +122,14 @@ mod tests {
             assert_eq!(kind(name), Ok(expected), "{name}");
         }
         assert!(matches!(kind("widget"), Err(Failure::Usage(_))));
+        let error = kind("ipool").unwrap_err().to_string();
+        assert!(
+            error.contains("did you mean ippool?") || error.contains("did you mean IPPool?"),
+            "{error}"
+        );
+        let both = vec![Kind::IpPool, Kind::GlobalNetworkPolicy];
+        assert_eq!(list("pools,gnp"), Ok(Some(both)));
+        assert_eq!(list("pools"), Ok(None));
         assert_eq!(
             kind_and_name("pool/default"),
             Ok((Kind::IpPool, Some("default")))

@@ -160,3 +160,34 @@ fn the_uninstall_reaches_what_the_agent_reached() {
     let patch = &patch["spec"]["template"]["spec"];
     assert!(all(first, "volumeMounts").is_superset(&all(&patch["containers"][0], "volumeMounts")));
 }
+
+/// What the agent follows, it may list and watch; a cluster refuses its start otherwise.
+#[test]
+fn the_agent_may_follow_what_it_follows() {
+    use ocicat_datastore::Kind;
+    let documents = documents("kubernetes/rbac.yaml");
+    let role = documents.iter().find(|one| one["kind"] == "ClusterRole");
+    let role = role.unwrap();
+    assert_eq!(role["metadata"]["name"], "ocicat-node");
+    let may = |resource: &str| {
+        let rules = role["rules"].as_array().unwrap().iter();
+        let mut of_it = rules.filter(|rule| texts(&rule["resources"]).contains(resource));
+        of_it.any(|rule| {
+            ["list", "watch"]
+                .iter()
+                .all(|verb| texts(&rule["verbs"]).contains(*verb))
+        })
+    };
+    let kinds = ocicat_node::world::KINDS.into_iter();
+    for kind in kinds.chain(ocicat_node::world::SERVICE_KINDS) {
+        let resources: &[&str] = match kind {
+            Kind::Profile => &["namespaces", "serviceaccounts"],
+            Kind::WorkloadEndpoint => &["pods"],
+            Kind::IpamConfig => &["ipamconfigs", "ipamconfigurations"],
+            kind => &[kind.plural()],
+        };
+        for resource in resources {
+            assert!(may(resource), "{kind}: {resource}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ fn objects_are_made_shown_changed_and_deleted() {
     );
     assert_eq!(
         bench.run(&["get", "pools", "-l", "zone=b", "-o", "name"]).1,
-        "\n"
+        ""
     );
 
     let patch = r#"{"spec": {"natOutgoing": false}}"#;
@@ -72,6 +72,26 @@ fn objects_are_made_shown_changed_and_deleted() {
 }
 
 #[test]
+fn that_there_is_nothing_is_said() {
+    let bench = Bench::new();
+    bench.piped(&["apply", "-f", "-"], POOL);
+    let (code, out, err) = bench.run(&["get", "pools", "-l", "zone=b"]);
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (0, "", "no IPPool with zone=b\n")
+    );
+    let (_, _, err) = bench.run(&["get", "np"]);
+    assert!(
+        err.contains("no NetworkPolicy in the namespace default; -A"),
+        "{err}"
+    );
+    let names = bench.run(&["get", "pools,gnp,np", "-o", "name"]).1;
+    assert_eq!(names, "IPPool/pods\n");
+    let (code, _, err) = bench.run(&["get", "ipool"]);
+    assert!(code == 2 && err.contains("did you mean"), "{err}");
+}
+
+#[test]
 fn what_was_read_is_written_back_once() {
     let bench = Bench::new();
     bench.piped(&["apply", "-f", "-"], POOL);
@@ -104,7 +124,7 @@ fn what_is_wrong_is_named_before_anything_is_written() {
         err.contains("c.yaml:4: spec.cidr: 10.10.9.0/24 overlaps 10.10.0.0/16"),
         "{err}"
     );
-    assert_eq!(bench.run(&["get", "pools", "-o", "name"]).1, "\n");
+    assert_eq!(bench.run(&["get", "pools", "-o", "name"]).1, "");
 
     bench.run(&["apply", "-f", &format!("{all}/a.yaml")]);
     let (code, _, err) = bench.run(&["apply", "-f", &format!("{all}/b")]);
@@ -140,8 +160,8 @@ fn fields_that_a_kind_does_not_have_are_refused() {
     bench.piped(&["apply", "-f", "-"], POOL);
     let misspelt = POOL.replace("natOutgoing", "natoutgoing");
     for (validate, code, written) in [
-        ("--validate", 1, "\n"),
-        ("--validate=strict", 1, "\n"),
+        ("--validate", 1, ""),
+        ("--validate=strict", 1, ""),
         ("--validate=warn", 0, "IPPool/other\n"),
         ("--validate=false", 0, "IPPool/other\n"),
     ] {
@@ -194,7 +214,7 @@ spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}
     );
     let (_, out, _) = bench.run(&["get", "np", "-n", "shop"]);
     assert!(out.contains("knp.default.web"), "{out}");
-    assert_eq!(bench.run(&["get", "np"]).1.lines().count(), 1);
+    assert_eq!(bench.run(&["get", "np"]).1, "");
     assert_eq!(
         bench.run(&["get", "np", "-A", "-o", "name"]).1,
         "NetworkPolicy/shop/knp.default.web\n"
@@ -362,7 +382,10 @@ fn objects_have_the_shape_that_is_asked_for() {
             "NAME  CIDR\npods  10.10.0.0/16\n",
         ),
         ("jsonpath={.items[*].spec.cidr}", "10.10.0.0/16"),
-        ("ps", "NAME  CIDR          SELECTOR\npods  10.10.0.0/16\n"),
+        (
+            "ps",
+            "NAME  CIDR          SELECTOR\npods  10.10.0.0/16  all()\n",
+        ),
     ] {
         let (code, out, err) = bench.run(&["get", "pools", "-o", shape]);
         assert_eq!((code, out.as_str()), (0, expected), "{err}");

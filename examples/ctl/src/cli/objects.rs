@@ -15,7 +15,7 @@ pub struct InNamespace {
 /// Which objects: by kind and names, or by files that name them.
 #[derive(Debug, Args)]
 pub struct Chosen {
-    /// The kind, such as `ippool`, `gnp`, `wep`; or `KIND/NAME`.
+    /// The kind, such as `ippool`, `gnp`, `wep`; or `KIND/NAME`; `get` takes several, `ippools,gnp`.
     #[arg(required_unless_present = "filename")]
     pub kind: Option<String>,
     /// The names.

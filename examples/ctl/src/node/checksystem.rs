@@ -35,7 +35,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
 }
 
 fn table(features: &[Feature]) -> Table {
-    let mut table = Table::new(["FEATURE", "STATE", "NEEDED FOR"]);
+    let mut table = Table::new(["FEATURE", "STATE", "WITHOUT IT"]);
     for feature in features {
         let state = match &feature.available {
             Ok(()) => "ok".to_owned(),

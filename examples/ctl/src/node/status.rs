@@ -34,6 +34,11 @@ fn text(status: &Status) -> String {
     for reason in &status.reasons {
         out.push_str(&format!("  {reason}\n"));
     }
+    if status.draining {
+        out.push_str(
+            "It is drained: its routes are announced as ones that go away, until `ocicatctl node drain --off`.\n",
+        );
+    }
     let (blocks, routes) = (status.blocks.join(", "), status.routes);
     out.push_str(&format!(
         "{} pods, {} policies in force, {routes} routes; blocks: {blocks}\n",
@@ -124,23 +129,53 @@ fn table(routes: &Value) -> Table {
                 }
             };
             let why = first(&route["why"]);
-            let installed = first(&route["installed"]);
+            let installed = match (index, route["installed"].as_bool()) {
+                (0, Some(true)) => "yes: ",
+                (0, Some(false)) => "no: ",
+                _ => "",
+            };
             table.row([
                 first(&route["prefix"]),
                 text(&path["nextHop"]),
                 text(&path["peer"]),
                 first(&route["used"]),
-                first(&route["reason"]),
-                format!("{installed} {why}").trim_end().to_owned(),
+                words(&first(&route["reason"])),
+                format!("{installed}{why}")
+                    .trim_end_matches([':', ' '])
+                    .to_owned(),
             ]);
         }
     }
     table
 }
 
+/// `OnlyPath` as `only path`.
+fn words(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 4);
+    for (index, letter) in name.chars().enumerate() {
+        if letter.is_uppercase() && index > 0 {
+            text.push(' ');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn routes_say_why_in_words() {
+        let routes = serde_json::json!([
+            {"prefix": "10.0.0.0/26", "used": 1, "reason": "OnlyPath", "installed": true, "why": "the best path",
+             "paths": [{"nextHop": "192.0.2.1", "peer": "192.0.2.1"}]},
+            {"prefix": "10.1.0.0/26", "used": 0, "installed": false, "paths": [{"peer": "192.0.2.1"}]},
+        ]);
+        let shown = table(&routes).to_string();
+        assert!(shown.contains("only path  yes: the best path"), "{shown}");
+        assert!(shown.ends_with("  no"), "{shown}");
+    }
 
     #[test]
     fn durations_have_two_units() {
@@ -162,7 +197,9 @@ mod tests {
             ready: true,
             ..Status::default()
         };
-        assert!(text(&status).contains("No BGP peers."));
+        assert!(text(&status).contains("No BGP peers.") && !text(&status).contains("drained"));
+        status.draining = true;
+        assert!(text(&status).contains("drained"));
         status.peers = vec![Peer {
             address: "10.0.0.2".into(),
             as_number: 64_512,

@@ -45,6 +45,15 @@ impl Output {
         !matches!(self, Self::Plain(_))
     }
 
+    /// Whether a person reads it, who is told in words that there is nothing.
+    #[must_use]
+    pub const fn is_for_people(&self) -> bool {
+        matches!(
+            self,
+            Self::Columns(_) | Self::Plain(Format::Table | Format::Wide)
+        )
+    }
+
     /// Prints objects. `single`: one was asked for by name.
     ///
     /// # Errors
