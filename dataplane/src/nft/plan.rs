@@ -3,8 +3,11 @@
 //! Each transaction leaves the table consistent. New objects come first: nothing leads to them yet. Then, in one
 //! transaction where it fits, everything that changes what live packets meet. Deletions come last. A set that is
 //! filled in a transaction can be seen empty for a moment when a rule switches to it in the same one; therefore a
-//! new set that has elements makes a transaction of its own, and so does deleting one.
+//! new set that has elements makes a transaction of its own, and so does deleting one. The other way round, a packet
+//! that began under the old rules can meet a new element already: it would find the chain that the element leads to
+//! without rules, if that were made in the same transaction, and pass.
 
+mod groups;
 pub(crate) mod ranges;
 mod rules;
 #[cfg(test)]
@@ -439,42 +442,5 @@ impl fmt::Display for Op {
             Self::DelChain(name) => write!(f, "the end of chain {name}"),
             Self::DelSet(name) => write!(f, "the end of set {name}"),
         }
-    }
-}
-
-impl Plan {
-    /// How many operations it has.
-    pub(crate) fn len(&self) -> usize {
-        self.new.len() + self.switch.len() + self.old.len()
-    }
-
-    /// The operations in groups; those of a group go into one transaction if they fit.
-    pub(crate) fn groups(self) -> Vec<Vec<Op>> {
-        if self.anew.is_some() {
-            // Made first, so that there is one to delete.
-            let mut all = Vec::new();
-            for family in Family::BOTH {
-                all.extend([Op::NewTable(family), Op::DelTable(family)]);
-            }
-            all.extend([self.new, self.switch, self.old].into_iter().flatten());
-            return vec![all];
-        }
-        let filled = self.new.iter().any(|op| matches!(op, Op::NewElements(..)));
-        let drained = self.old.iter().any(|op| matches!(op, Op::DelSet(_)));
-        let mut groups = vec![self.new];
-        if filled {
-            groups.push(Vec::new());
-        }
-        if let Some(last) = groups.last_mut() {
-            last.extend(self.switch);
-        }
-        if drained {
-            groups.push(Vec::new());
-        }
-        if let Some(last) = groups.last_mut() {
-            last.extend(self.old);
-        }
-        groups.retain(|group| !group.is_empty());
-        groups
     }
 }

@@ -163,6 +163,14 @@ pub(crate) struct Element {
 }
 
 impl Element {
+    /// The chain that it leads to.
+    pub(crate) fn target(&self) -> Option<&Name> {
+        match &self.verdict {
+            Some(Verdict::Goto(chain) | Verdict::Jump(chain)) => Some(chain),
+            _ => None,
+        }
+    }
+
     pub(crate) fn single(key: impl Into<Box<[u8]>>) -> Self {
         Self {
             key: key.into(),

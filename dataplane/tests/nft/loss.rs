@@ -6,7 +6,6 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ocicat_dataplane::State;
 use ocicat_dataplane::nft::Table;
 
 use crate::lab::*;
@@ -176,9 +175,8 @@ fn no_update_loses_a_packet() {
         forwarding();
         let sender = End::new("cali1", "10.65.0.2", "fd00::2");
         let receiver = End::new("cali2", "10.65.0.3", "fd00::3");
-        let state = flow();
         let mut table = Table::open().unwrap();
-        table.apply(&state).unwrap();
+        table.apply(&self::flow()).unwrap();
         nft(COUNT);
         let _sink = inside(&receiver.namespace, || {
             UdpSocket::bind("10.65.0.3:5000").unwrap()
@@ -187,17 +185,17 @@ fn no_update_loses_a_packet() {
         std::thread::scope(|scope| {
             let _ends = Ends(&flow);
             scope.spawn(|| inside(&sender.namespace, || flow.send()));
-            updates(&flow, state, table);
+            updates(&flow, table);
         });
     });
 }
 
-fn updates(flow: &Flow, mut state: State, mut table: Table) {
+fn updates(flow: &Flow, mut table: Table) {
     let mut lost = Vec::new();
     let mut before = [0; 3];
     for (name, update) in UPDATES {
         // Each kind begins with what it is about: what another has left may not be.
-        state = self::flow();
+        let mut state = self::flow();
         table.apply(&state).unwrap();
         let was = drops();
         flow.going.store(true, Ordering::SeqCst);

@@ -50,8 +50,11 @@ impl Kernel {
             }
             Op::NewElements(name, all) => {
                 for element in all {
-                    if let Some(Verdict::Goto(to)) = &element.verdict {
+                    if let Some(to) = element.target() {
                         assert!(self.chains.contains_key(to), "{op} leads to {to}");
+                        // A packet on its way may meet the element, and the chain without rules.
+                        let closed = self.live.contains(to) || self.fresh.contains(name);
+                        assert!(closed, "{op} leads to {to}, which has no rules yet");
                     }
                 }
                 self.sets
@@ -224,8 +227,8 @@ fn every_step_is_possible_and_the_last_one_is_nothing() {
     check(&state, &mut kernel, &mut desired);
     state.policies.insert(PolicyId::new("a"), from_set("s:a"));
     state.workloads.insert(link("cali1"), pod(&["a"]));
-    // The pod's address is an element of a set that was there; its policy's set is new, but empty.
-    assert_eq!(check(&state, &mut kernel, &mut desired), 1);
+    // Its policy's set is new, but empty; its chains are new, and have rules before its link leads to them.
+    assert_eq!(check(&state, &mut kernel, &mut desired), 2);
     state
         .sets
         .entry(SetId::new("s:a"))
