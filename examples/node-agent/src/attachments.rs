@@ -87,6 +87,17 @@ pub(crate) struct Added {
     pub(crate) attached: Attached,
 }
 
+/// Whether anything can be added now.
+fn admits(facts: &Facts) -> Result<(), AttachmentError> {
+    if facts.locked {
+        return Err(AttachmentError::Locked);
+    }
+    if !facts.ready {
+        return Err(AttachmentError::NotReady(facts.reasons.join("; ")));
+    }
+    Ok(())
+}
+
 impl Attachments {
     /// Adds a pod.
     ///
@@ -98,9 +109,7 @@ impl Attachments {
         deadline: Instant,
     ) -> Result<Added, AttachmentError> {
         let facts = self.facts.borrow().clone();
-        if !facts.ready {
-            return Err(AttachmentError::NotReady(facts.reasons.join("; ")));
-        }
+        admits(&facts)?;
         if !facts.limited.is_empty() {
             // Nothing would hold the pod to its policy, not even to none at all.
             return Err(AttachmentError::NotReady(facts.limited.join("; ")));
@@ -227,6 +236,7 @@ impl Attachments {
                 .addresses(addresses.iter().copied())
                 .mac(pod.wishes.mac)
                 .ip_forward(pod.wishes.ip_forward)
+                .queues(pod.wishes.queues.unwrap_or(1))
                 .mtu(mtu),
         )
     }

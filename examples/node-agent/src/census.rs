@@ -9,6 +9,8 @@ use std::net::IpAddr;
 pub(crate) struct Census {
     /// Addresses of this node that another has, too, and which.
     pub(crate) taken: BTreeMap<IpAddr, String>,
+    /// Whether the datastore is locked.
+    pub(crate) locked: bool,
     /// Whether there is any pool, also one that cannot be read.
     pub(crate) pools: bool,
     /// Whether a claim of this node was left half done.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::attachments::{Added, Answered, AttachmentError, Attachments, Form};
 use crate::drive::chain;
-use crate::facts::Facts;
+use crate::facts::{Facts, LOCKED};
 use crate::metrics::{CniMeters, Metered};
 use crate::pod::Pod;
 
@@ -45,12 +45,12 @@ struct Server {
 }
 
 impl Server {
-    /// Each time that the agent becomes ready, removes what plugins could not remove before.
+    /// Each time that the agent becomes ready, and each time that the datastore is unlocked, removes what plugins could not remove before.
     async fn bury_when_ready(self: Arc<Self>, tombstones: Tombstones) {
         let mut facts = self.attachments.facts.clone();
-        while facts.wait_for(|facts| facts.ready).await.is_ok() {
+        while facts.wait_for(|facts| facts.may_write()).await.is_ok() {
             self.bury(&tombstones).await;
-            if facts.wait_for(|facts| !facts.ready).await.is_err() {
+            if facts.wait_for(|facts| !facts.may_write()).await.is_err() {
                 return;
             }
         }
@@ -112,7 +112,7 @@ impl Server {
             .map_err(|error| chain(&error))
     }
 
-    /// Code 11 until the agent is in sync: the plugin then removes the kernel's side itself, and leaves a note.
+    /// Code 11 until the agent is in sync.
     fn ready(&self) -> Result<(), CniError> {
         let facts = self.attachments.facts.borrow();
         if facts.ready {
@@ -122,9 +122,17 @@ impl Server {
             .with_details(facts.reasons.join("; ")))
     }
 
+    /// Code 11 while the datastore is locked, too: the plugin then removes the kernel's side itself, and leaves a note.
+    fn writable(&self) -> Result<(), CniError> {
+        if self.attachments.facts.borrow().locked {
+            return Err(CniError::try_again(LOCKED));
+        }
+        self.ready()
+    }
+
     /// Releases what belongs to a network, and to none of its attachments that are in use.
     async fn collect(&self, request: NetworkRequest) -> Result<(), CniError> {
-        self.ready()?;
+        self.writable()?;
         let place = |one: &ocicat_cni::AttachmentId| {
             let (container, interface) = (one.container_id.as_str(), one.ifname.as_str());
             (container.to_owned(), interface.to_owned())
@@ -194,7 +202,7 @@ impl Agent for Server {
     }
 
     async fn del(&self, request: Request, _: Option<OwnedFd>) -> Result<(), CniError> {
-        self.ready()?;
+        self.writable()?;
         let pod = Self::pod(&request);
         self.attachments
             .remove(&pod)
@@ -276,7 +284,7 @@ impl Agent for Server {
     }
 
     async fn ipam_del(&self, request: Request) -> Result<(), CniError> {
-        self.ready()?;
+        self.writable()?;
         let pod = Self::pod(&request);
         self.attachments
             .take_back(&pod)
@@ -383,6 +391,9 @@ fn routes(config: &serde_json::Value) -> Result<Vec<Route>, CniError> {
 
 /// 50 while no pod could be added; 51 when beside that those that run may be cut off.
 fn status(facts: &Facts) -> Result<(), CniError> {
+    if facts.locked {
+        return Err(CniError::new(CniError::PLUGIN_NOT_AVAILABLE, LOCKED));
+    }
     if !facts.ready {
         return Err(CniError::new(
             CniError::PLUGIN_NOT_AVAILABLE,

@@ -53,7 +53,8 @@ pub(crate) struct Collecting {
 }
 
 impl Collecting {
-    /// Collects until the sender of facts is gone. Nothing is judged before the agent is ready.
+    /// Collects until the sender of facts is gone. Nothing is judged before the agent is ready, nor while
+    /// the datastore is locked.
     pub(crate) async fn run(self, mut facts: watch::Receiver<Arc<Facts>>) {
         let mut own = Collector::new(Judge::Node(self.node.clone()), Collector::GRACE);
         let mut gone = Collector::new(Judge::GoneNodes, Collector::GRACE);
@@ -63,7 +64,7 @@ impl Collecting {
                 () = tokio::time::sleep(RENEWAL) => {}
                 ended = ended(facts.clone()) => return ended,
             }
-            if !facts.borrow_and_update().ready {
+            if !facts.borrow_and_update().may_write() {
                 continue;
             }
             let leader = self.leads(&mut seen).await;

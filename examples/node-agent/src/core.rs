@@ -259,6 +259,7 @@ impl Core {
         self.disconnected.remove(&object.kind);
         self.restore.put(&self.fixed.node, object);
         let (pods, blocks) = (self.world.pod_count(), self.world.own_blocks.clone());
+        let locked = self.world.locked;
         match self
             .world
             .put(object)
@@ -270,6 +271,7 @@ impl Core {
             }
             Err(error) => self.problem(object, &error),
         }
+        self.tell_lock(locked);
         if object.kind == Kind::Node {
             self.compare_addresses(&object.name);
         }
@@ -288,13 +290,14 @@ impl Core {
 
     /// Takes an object out.
     pub(crate) fn delete(&mut self, key: &Key, revision: Revision) {
-        let pods = self.world.pod_count();
+        let (pods, locked) = (self.world.pod_count(), self.world.locked);
         self.updates += 1;
         self.cluster.delete(key);
         (self.ports.changed)(key.kind);
         self.restore.delete(key);
         let touched = self.world.delete(key);
         self.touched.add(touched);
+        self.tell_lock(locked);
         if key.kind == Kind::Node {
             self.compare_addresses(&key.name);
         }

@@ -8,7 +8,7 @@ use crate::world::PoolUse;
 /// Whether all is well.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
-    /// The first complete state is in the kernel.
+    /// The first complete state is in the kernel, and the datastore is not locked.
     pub(crate) ready: bool,
     /// Why not, or what is wrong all the same.
     pub(crate) reasons: Vec<String>,
@@ -20,6 +20,7 @@ pub(crate) struct Health {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) ready: bool,
+    pub(crate) locked: bool,
     pub(crate) in_sync: bool,
     pub(crate) connected: bool,
     pub(crate) restored: bool,

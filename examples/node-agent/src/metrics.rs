@@ -240,8 +240,13 @@ fn own(page: &mut Page, figures: &Figures) {
     let truth = |value: bool| i64::from(value);
     page.gauge(
         "ocicat_ready",
-        "1 when the first complete state is in the kernel",
+        "1 when the first complete state is in the kernel, and the datastore is not locked",
         truth(figures.ready),
+    );
+    page.gauge(
+        "ocicat_datastore_locked",
+        "1 while the datastore is locked",
+        truth(figures.locked),
     );
     page.gauge(
         "ocicat_datastore_connected",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ocicat_datastore::model::{CalicoNodeStatus, CalicoNodeStatusSpec, Kind};
-use ocicat_datastore::{Event, Store, StoreError};
+use ocicat_datastore::{Event, Store, StoreError, Versioned};
 use ocicat_ipam::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,6 +26,13 @@ struct Known {
     started: String,
 }
 
+/// Who asks, and when it is answered next.
+#[derive(Clone, Debug)]
+struct Asker {
+    question: Versioned<CalicoNodeStatus>,
+    due: Instant,
+}
+
 /// Answers until the sender of facts is gone. Nothing is answered before the agent is ready: an older answer says when it
 /// was true.
 pub(crate) async fn answer(
@@ -39,9 +46,9 @@ pub(crate) async fn answer(
         return;
     }
     let mut follow = ocicat_datastore::follow(&store, [Kind::CalicoNodeStatus]);
-    let mut asked: BTreeMap<String, (CalicoNodeStatusSpec, Instant)> = BTreeMap::new();
+    let mut asked: BTreeMap<String, Asker> = BTreeMap::new();
     loop {
-        let next = asked.values().map(|(_, due)| *due).min();
+        let next = asked.values().map(|one| one.due).min();
         let due = async {
             match next {
                 Some(next) => tokio::time::sleep_until(next).await,
@@ -52,6 +59,9 @@ pub(crate) async fn answer(
             event = follow.next() => take(&mut asked, &node, event),
             changed = facts.changed() => if changed.is_err() { return },
             () = due => {
+                if facts.wait_for(|facts| facts.may_write()).await.is_err() {
+                    return;
+                }
                 let known = Known { started: started.clone(), ..ask(&core).await.unwrap_or_default() };
                 answer_due(&store, &mut asked, &known).await;
             }
@@ -60,18 +70,22 @@ pub(crate) async fn answer(
 }
 
 /// Notes who asks, and forgets who does not any more.
-fn take(asked: &mut BTreeMap<String, (CalicoNodeStatusSpec, Instant)>, node: &str, event: Event) {
+fn take(asked: &mut BTreeMap<String, Asker>, node: &str, event: Event) {
     match event {
         Event::Put(object) => {
-            let spec = object.decode().map(|one: CalicoNodeStatus| one.spec);
-            match spec {
-                Ok(spec) if spec.node == node && spec.update_period_seconds != Some(0) => {
+            let name = object.name.clone();
+            match Versioned::<CalicoNodeStatus>::decode(object) {
+                Ok(question)
+                    if question.spec.node == node
+                        && question.spec.update_period_seconds != Some(0) =>
+                {
                     // Our own answer is no new question.
-                    if asked.get(&object.name).is_none_or(|(old, _)| *old != spec) {
-                        asked.insert(object.name, (spec, Instant::now()));
-                    }
+                    let old = asked.get(&name);
+                    let same = old.filter(|old| old.question.spec == question.spec);
+                    let due = same.map_or_else(Instant::now, |old| old.due);
+                    asked.insert(name, Asker { question, due });
                 }
-                Ok(_) => drop(asked.remove(&object.name)),
+                Ok(_) => drop(asked.remove(&name)),
                 Err(error) => tracing::warn!(%error, "a question cannot be read"),
             }
         }
@@ -96,21 +110,26 @@ async fn ask(core: &mpsc::Sender<Question>) -> Option<Known> {
     })
 }
 
-async fn answer_due(
-    store: &Store,
-    asked: &mut BTreeMap<String, (CalicoNodeStatusSpec, Instant)>,
-    known: &Known,
-) {
+async fn answer_due(store: &Store, asked: &mut BTreeMap<String, Asker>, known: &Known) {
     let now = Instant::now();
-    for (name, (spec, due)) in asked.iter_mut().filter(|(_, (_, due))| *due <= now) {
+    for (name, asker) in asked.iter_mut().filter(|(_, one)| one.due <= now) {
+        let spec = &asker.question.spec;
         let period = spec.update_period_seconds.unwrap_or(PERIOD);
-        *due = now + Duration::from_secs(period.into());
+        asker.due = now + Duration::from_secs(period.into());
         let value = status(spec, known, &Timestamp(SystemTime::now()).to_string());
-        let written = store
-            .modify::<CalicoNodeStatus>(name.as_str(), |one| one.status = Some(value.clone()))
-            .await;
+        // As it was seen last: nobody else writes it, as a rule.
+        let mut question = asker.question.clone();
+        question.value.status = Some(value.clone());
+        let written = match store.update(question).await {
+            Err(StoreError::Conflict { .. }) => {
+                let change = |one: &mut CalicoNodeStatus| one.status = Some(value.clone());
+                store.modify(name.as_str(), change).await
+            }
+            written => written,
+        };
         match written {
-            Ok(_) | Err(StoreError::Missing { .. }) => {}
+            Ok(written) => asker.question = written,
+            Err(StoreError::Missing { .. }) => {}
             Err(error) => tracing::warn!(%error, name, "a CalicoNodeStatus could not be answered"),
         }
     }

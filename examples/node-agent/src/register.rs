@@ -98,10 +98,11 @@ impl Registering {
             .await
     }
 
-    /// Waits until what it is about is listed.
+    /// Waits until what it is about is listed, and nobody has locked the datastore.
     async fn census(&self) -> Result<Census, StoreError> {
         let mut census = self.census.clone();
-        let known = census.wait_for(Option::is_some).await;
+        let open = |census: &Option<Census>| census.as_ref().is_some_and(|census| !census.locked);
+        let known = census.wait_for(open).await;
         let known = known.map_err(|_| StoreError::Unavailable {
             reason: "the agent ends".to_owned(),
         })?;

@@ -8,8 +8,8 @@ use ocicat_bgp::filter::RuleSet;
 use ocicat_dataplane::Prefix;
 use ocicat_dataplane::state::LinkName;
 use ocicat_datastore::model::{
-    BgpConfiguration, BgpPeer, BlockAffinity, FelixConfiguration, IpPool, IpPoolSpec, Kind, Node,
-    Profile,
+    BgpConfiguration, BgpPeer, BlockAffinity, ClusterInformation, FelixConfiguration, IpPool,
+    IpPoolSpec, Kind, Node, Profile,
 };
 use ocicat_datastore::{Key, Object, StoreError};
 
@@ -18,12 +18,16 @@ use crate::peers::{BgpNode, BgpSettings, LocalWorkload};
 use crate::services::{EXCLUDED, Services};
 
 mod read;
+mod touched;
 mod usage;
 
+pub use touched::Touched;
+use touched::changed;
 pub use usage::PoolUse;
 
 /// The kinds that the agent follows.
-pub const KINDS: [Kind; 20] = [
+pub const KINDS: [Kind; 21] = [
+    Kind::ClusterInformation,
     Kind::Node,
     Kind::IpPool,
     Kind::IpReservation,
@@ -49,48 +53,8 @@ pub const KINDS: [Kind; 20] = [
 /// The kinds that the agent follows as well where addresses of services are to be announced.
 pub const SERVICE_KINDS: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 
-/// Which parts of the desired state a change concerns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
-    /// Links, routes, host rules, address translation.
-    pub network: bool,
-    /// BGP sessions.
-    pub peers: bool,
-    /// What the node announces.
-    pub originations: bool,
-}
-
-impl Touched {
-    const NETWORK: Self = Self {
-        network: true,
-        peers: false,
-        originations: true,
-    };
-    const PEERS: Self = Self {
-        network: false,
-        peers: true,
-        originations: false,
-    };
-    const ORIGINATIONS: Self = Self {
-        network: false,
-        peers: false,
-        originations: true,
-    };
-    /// Pods of this node can be BGP peers.
-    const PODS: Self = Self::ALL;
-    const ALL: Self = Self {
-        network: true,
-        peers: true,
-        originations: true,
-    };
-
-    /// Both.
-    pub const fn add(&mut self, other: Self) {
-        self.network |= other.network;
-        self.peers |= other.peers;
-        self.originations |= other.originations;
-    }
-}
+/// The name of the one ClusterInformation that there is.
+const CLUSTER: &str = "default";
 
 /// A pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +73,8 @@ pub struct LocalPod {
 #[derive(Debug, Default)]
 pub struct World {
     own: String,
+    /// Whether the datastore is locked: nothing may be written to it.
+    pub locked: bool,
     /// Nodes, as routes see them.
     pub nodes: BTreeMap<String, NodeView>,
     /// Whose an address is.
@@ -170,6 +136,14 @@ impl World {
     pub fn put(&mut self, object: &Object) -> Result<Touched, StoreError> {
         let name = object.name.clone();
         Ok(match object.kind {
+            Kind::ClusterInformation => {
+                let information: ClusterInformation = object.decode()?;
+                // A cluster that does not say is a new one.
+                if name == CLUSTER {
+                    self.locked = information.spec.datastore_ready == Some(false);
+                }
+                Touched::default()
+            }
             Kind::Node => self.put_node(&name, &object.decode()?),
             Kind::IpPool => {
                 let pool: IpPool = object.decode()?;
@@ -226,6 +200,10 @@ impl World {
     pub fn delete(&mut self, key: &Key) -> Touched {
         let name = key.name.as_str();
         match key.kind {
+            Kind::ClusterInformation => {
+                self.locked &= name != CLUSTER;
+                Touched::default()
+            }
             Kind::Node => {
                 self.bgp_nodes.remove(name);
                 self.forget_addresses(name);
@@ -477,8 +455,4 @@ impl World {
 
 fn full_name(key: &Key) -> (String, String) {
     (key.namespace.clone().unwrap_or_default(), key.name.clone())
-}
-
-fn changed(changed: bool, touched: Touched) -> Touched {
-    if changed { touched } else { Touched::default() }
 }

@@ -3,12 +3,17 @@ use ocicat_dataplane::state::LinkNameError;
 use ocicat_datastore::StoreError;
 use ocicat_ipam::{AssignError, ReleaseError};
 
+use crate::facts::LOCKED;
+
 /// Why a pod could not be added or removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachmentError {
     /// The agent is not ready.
     #[error("the node agent is not ready: {0}")]
     NotReady(String),
+    /// The datastore is locked.
+    #[error("{LOCKED}")]
+    Locked,
     /// The interface's name cannot be one.
     #[error(transparent)]
     Interface(#[from] LinkNameError),
@@ -92,7 +97,11 @@ impl AttachmentError {
     /// Whether the same request may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::NotReady(_) | Self::Contention(_) | Self::Stopping(_) | Self::Ending => true,
+            Self::NotReady(_)
+            | Self::Locked
+            | Self::Contention(_)
+            | Self::Stopping(_)
+            | Self::Ending => true,
             Self::Vanished(_) => true,
             Self::Interface(_) | Self::NoDelegated | Self::Unknown(_) => false,
             Self::Forbidden { .. } | Self::NoGateway { .. } => false,

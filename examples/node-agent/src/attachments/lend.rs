@@ -69,9 +69,7 @@ impl Attachments {
     /// Takes addresses for a container that another plugin connects. One that has some already keeps them.
     pub(crate) async fn lend(&self, pod: &Pod, form: Form) -> Result<Vec<Lent>, AttachmentError> {
         let facts = self.facts.borrow().clone();
-        if !facts.ready {
-            return Err(AttachmentError::NotReady(facts.reasons.join("; ")));
-        }
+        super::admits(&facts)?;
         let _turn = self.busy.lock(&pod.handle()).await;
         let before = self.held(pod).await?;
         match self.lend_some(pod, form).await {

@@ -17,6 +17,7 @@ use crate::events::Events;
 mod addresses;
 mod collecting;
 mod lending;
+mod locked;
 
 /// A node's handlers, and what they work on.
 struct Bench {

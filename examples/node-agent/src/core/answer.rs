@@ -13,7 +13,7 @@ use super::Core;
 use super::figures::replace_watched;
 use crate::census::Census;
 use crate::control::{BgpShown, Question, Status};
-use crate::facts::{Facts, TunnelPools};
+use crate::facts::{Facts, LOCKED, TunnelPools};
 use crate::network::{own_block, pool_of};
 use crate::speaker::Speaker;
 
@@ -29,11 +29,12 @@ impl Core {
         self.tell_census();
         let facts = Facts {
             ready: self.is_ready(),
+            locked: self.world.locked,
             reasons: self.reasons(),
             limited: self.broken.clone(),
             source_spoofing: self.allows_spoofing(),
             mtu: self.pod_mtu(),
-            tunnel_pools: self.in_sync().then(|| self.tunnel_pools()),
+            tunnel_pools: (self.in_sync() && !self.world.locked).then(|| self.tunnel_pools()),
             namespaces: self.world.all_namespaces().clone(),
         };
         self.ports.facts.send_if_modified(|old| {
@@ -48,6 +49,7 @@ impl Core {
     /// As the datastore has it now: not before it is listed, and not as the snapshot has it.
     fn tell_census(&self) {
         let listed = [
+            Kind::ClusterInformation,
             Kind::Node,
             Kind::IpPool,
             Kind::BlockAffinity,
@@ -59,6 +61,7 @@ impl Core {
         let unread = self.problems.keys().any(|key| key.kind == Kind::IpPool);
         let census = Census {
             taken: self.taken.clone(),
+            locked: self.world.locked,
             pools: unread || !self.world.pools.is_empty(),
             unsettled: self.world.has_unsettled(),
         };
@@ -83,7 +86,7 @@ impl Core {
         Status {
             node: self.fixed.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: self.is_ready(),
+            ready: self.is_open(),
             reasons: self.reasons(),
             peers: Vec::new(),
             blocks: self
@@ -160,6 +163,25 @@ impl Core {
         self.whole.is_some_and(|whole| whole <= self.applied)
     }
 
+    /// Whether pods can be added, as far as this node and the datastore go.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_ready() && !self.world.locked
+    }
+
+    /// Tells people that the datastore was locked or unlocked.
+    pub(super) fn tell_lock(&self, before: bool) {
+        match (before, self.world.locked) {
+            (false, true) => tracing::warn!(
+                "the datastore is locked: no pod is added, no address collected, nothing written until it is unlocked; what is programmed stays"
+            ),
+            (true, false) => tracing::info!("the datastore is unlocked"),
+            _ => return,
+        }
+        self.ports
+            .events
+            .publish("datastore-lock", &[("on", &self.world.locked)]);
+    }
+
     /// Answers a question of the control server.
     pub(super) async fn question(&mut self, question: Question, speaker: &Speaker) {
         match question {
@@ -191,6 +213,9 @@ impl Core {
 
     pub(super) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
+        if self.world.locked {
+            reasons.push(LOCKED.to_owned());
+        }
         if !self.in_sync() {
             let missing: Vec<&str> = crate::world::KINDS
                 .iter()

@@ -156,7 +156,7 @@ impl Core {
 
     pub(super) fn health(&self) -> Health {
         Health {
-            ready: self.is_ready(),
+            ready: self.is_open(),
             reasons: self.reasons(),
             waiting: self.waiting.map(|since| since.elapsed()),
         }
@@ -186,7 +186,8 @@ impl Core {
     pub(super) async fn figures(&self, speaker: &Speaker) -> Figures {
         let datastore = self.datastore();
         Figures {
-            ready: self.is_ready(),
+            ready: self.is_open(),
+            locked: self.world.locked,
             in_sync: datastore.in_sync,
             connected: datastore.connected,
             restored: datastore.restored,

@@ -124,7 +124,8 @@ impl Core {
         }
         tracing::warn!(
             objects = taken.len(),
-            "the datastore does not answer: the agent goes on from its snapshot"
+            locked = self.world.locked,
+            "the datastore does not answer, or not for this node: the agent goes on from its snapshot"
         );
         self.ports
             .events

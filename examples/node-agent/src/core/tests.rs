@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 
+mod lock;
 mod origin;
 mod without_store;
 use crate::control::{Waited, Written};

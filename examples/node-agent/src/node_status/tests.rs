@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ocicat_datastore::{Backend, Memory, Metadata};
+use ocicat_datastore::{Backend, Call, Fate, Memory, Metadata};
 
 use super::*;
 use crate::control::BgpShown;
@@ -173,4 +173,49 @@ async fn objects_of_this_node_are_answered_at_their_period() {
     }
     drop(facts);
     answering.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_one_write_and_waits_while_the_datastore_is_locked() {
+    let memory = Arc::new(Memory::new());
+    let store = Store::new(Arc::clone(&memory) as Arc<dyn Backend>);
+    let mut spec = spec(&["BGP"], Some(30));
+    "node1".clone_into(&mut spec.node);
+    store.create(question("own", spec)).await.unwrap();
+    let ready = Facts {
+        ready: true,
+        ..Facts::default()
+    };
+    let (facts, told) = watch::channel(Arc::new(ready.clone()));
+    let (asking, questions) = mpsc::channel(4);
+    tokio::spawn(core(questions, Arc::default()));
+    tokio::spawn(answer(store.clone(), "node1".to_owned(), asking, told));
+    let answered = async || store.get::<CalicoNodeStatus>("own").await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let requests = Arc::new(AtomicU32::new(0));
+    let counting = Arc::clone(&requests);
+    memory.set_hook(move |_: Call<'_>| {
+        counting.fetch_add(1, Ordering::Relaxed);
+        Fate::Proceed
+    });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(requests.load(Ordering::Relaxed), 1, "one write a period");
+    memory.clear_hook();
+    // Somebody else writes it meanwhile, and the next answer is none the worse.
+    let label = |one: &mut CalicoNodeStatus| {
+        let labels = &mut one.metadata.labels;
+        labels.insert("who".to_owned(), "me".to_owned());
+    };
+    store.modify("own", label).await.unwrap();
+    facts.send_replace(Arc::new(Facts {
+        locked: true,
+        ..ready.clone()
+    }));
+    let locked = answered().await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(answered().await, locked, "the datastore is locked");
+    facts.send_replace(Arc::new(ready));
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    let now = answered().await;
+    assert!(now.revision > locked.revision && now.metadata.labels.contains_key("who"));
 }

@@ -47,7 +47,7 @@ fn seen(taken: Option<&str>, pools: bool) -> watch::Receiver<Option<Census>> {
     let census = Census {
         taken: taken.into_iter().collect(),
         pools,
-        unsettled: false,
+        ..Census::default()
     };
     watch::channel(Some(census)).1
 }
@@ -90,6 +90,14 @@ async fn nothing_is_written_before_nodes_and_pools_are_listed() {
         std::task::Poll::Ready(once.as_mut().poll(context).is_ready())
     });
     assert!(!first.await);
+    told.send_replace(Some(Census {
+        locked: true,
+        ..Census::default()
+    }));
+    let locked = std::future::poll_fn(|context| {
+        std::task::Poll::Ready(once.as_mut().poll(context).is_ready())
+    });
+    assert!(!locked.await, "a locked datastore is written to by nobody");
     assert!(store.get::<Node>("a").await.unwrap().is_none());
     told.send_replace(Some(Census::default()));
     once.await.unwrap();
