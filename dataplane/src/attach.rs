@@ -66,6 +66,9 @@ pub struct Attachment {
     pub mac: Option<MacAddr>,
     /// The largest packet, in bytes.
     pub mtu: u32,
+    /// How many queues each end of a new pair has, in each direction. Default 1, as Calico's: a veth hands packets over on
+    /// the sender's processor whatever their number, and each costs memory and time to make. More are for XDP.
+    pub queues: u32,
     /// Whether the container forwards packets between its own links. Default false.
     pub ip_forward: bool,
     /// The protocol number of the routes to the container. Default
@@ -90,6 +93,7 @@ impl Attachment {
             addresses: Vec::new(),
             mac: None,
             mtu: 1500,
+            queues: 1,
             ip_forward: false,
             route_protocol: crate::names::ROUTE_PROTOCOL,
         }
@@ -113,6 +117,14 @@ impl Attachment {
     #[must_use]
     pub const fn mtu(mut self, mtu: u32) -> Self {
         self.mtu = mtu;
+        self
+    }
+
+    /// Sets how many queues each end of a new pair has, in each direction; 0 is taken for 1, and the kernel refuses more than
+    /// 4096.
+    #[must_use]
+    pub const fn queues(mut self, queues: u32) -> Self {
+        self.queues = queues;
         self
     }
 

@@ -161,6 +161,9 @@ pub(crate) struct VethEnd<'a> {
     pub(crate) name: &'a LinkName,
     pub(crate) mac: Option<MacAddr>,
     pub(crate) mtu: u32,
+    /// How many queues in each direction, at least 1; without, as many as there are processors, each with its folder in
+    /// /sys.
+    pub(crate) queues: Option<u32>,
 }
 
 impl VethEnd<'_> {
@@ -168,6 +171,13 @@ impl VethEnd<'_> {
         let mut message = named(self.name);
         message.attributes.push(LinkAttribute::Mtu(self.mtu));
         message.attributes.extend(self.mac.map(address));
+        let queues = self.queues.map(|queues| {
+            [
+                LinkAttribute::NumTxQueues(queues),
+                LinkAttribute::NumRxQueues(queues),
+            ]
+        });
+        message.attributes.extend(queues.into_iter().flatten());
         message
     }
 }

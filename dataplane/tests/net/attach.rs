@@ -87,6 +87,8 @@ fn an_attached_container_has_what_calicos_have() {
         assert_eq!(attached.mtu, 1450);
 
         let host = &list("link show dev cali68caf03a5f4")[0];
+        assert_eq!(host["num_tx_queues"], 1);
+        assert_eq!(host["num_rx_queues"], 1);
         assert_eq!(host["address"], "ee:ee:ee:ee:ee:ee");
         assert_eq!(host["ifalias"], "one/eth0");
         assert_eq!(host["mtu"], 1450);

@@ -69,11 +69,13 @@ fn make(socket: &mut Socket, attachment: &Attachment) -> Result<Option<Pair>, At
         name: &attachment.host_link,
         mac: Some(names::HOST_MAC),
         mtu: attachment.mtu,
+        queues: Some(attachment.queues.max(1)),
     };
     let there = VethEnd {
         name: &attachment.container_link,
         mac: attachment.mac,
         mtu: attachment.mtu,
+        queues: Some(attachment.queues.max(1)),
     };
     let pair = link::veth(&here, &there, attachment.namespace.as_fd());
     let mut batch = Batch::new();

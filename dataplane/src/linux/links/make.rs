@@ -144,6 +144,7 @@ impl Links<'_> {
             name,
             mac: None,
             mtu,
+            queues: None,
         };
         let pair = link::veth(&end(name), &end(peer), namespace.as_fd());
         let index = self.create(name, pair, "pairs of links (module veth)")?;

@@ -192,6 +192,7 @@ fn veth(bench: &mut Bench<'_>) -> Result<(), KernelError> {
         name,
         mac,
         mtu: 1450,
+        queues: Some(1),
     };
     let pair = link::veth(
         &end(&here, Some(names::HOST_MAC)),
