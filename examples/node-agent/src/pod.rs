@@ -70,6 +70,8 @@ pub struct Wishes {
     pub ip_forward: bool,
     /// The largest packet, in bytes; without, the node's.
     pub mtu: Option<u32>,
+    /// How many queues each end of the link has; without, one.
+    pub queues: Option<u32>,
     /// How many seconds the attachment waits for its policy.
     pub policy_timeout: Option<u64>,
 }

@@ -201,6 +201,14 @@ fn settings_of_the_configuration() {
     assert_eq!((read.mtu, read.policy_timeout), (Some(1400), Some(3)));
     let read = wishes(json!({"mtu": 0, "policy_setup_timeout_seconds": 0}), &[]).unwrap();
     assert_eq!((read.mtu, read.policy_timeout), (None, None));
+    for (number, queues) in [(json!(null), None), (json!(0), None), (json!(4), Some(4))] {
+        let read = wishes(json!({"num_queues": number}), &[]).unwrap();
+        assert_eq!(read.queues, queues);
+    }
+    for wrong in [json!(4097), json!(-1), json!("many")] {
+        let error = wishes(json!({"num_queues": wrong}), &[]).unwrap_err();
+        assert_eq!(error.field, "num_queues");
+    }
 }
 
 #[test]

@@ -115,6 +115,7 @@ impl Pod {
             .as_u64()
             .and_then(|mtu| u32::try_from(mtu).ok())
             .filter(|mtu| *mtu > 0);
+        wishes.queues = queues(&config["num_queues"])?;
         wishes.policy_timeout = config["policy_setup_timeout_seconds"]
             .as_u64()
             .filter(|seconds| *seconds > 0);
@@ -334,6 +335,20 @@ fn one_of_each(field: &str, texts: Vec<String>) -> Result<Vec<IpAddr>, PodError>
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// `num_queues`, up to what the kernel makes of a veth.
+fn queues(value: &Value) -> Result<Option<u32>, PodError> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    match number {
+        // As good as absent, as in Calico's templates.
+        Some(0) => Ok(None),
+        Some(number) if number <= 4096 => Ok(Some(number)),
+        _ => Err(wrong("num_queues", format!("{value} is no number up to 4096"))),
+    }
 }
 
 /// Calico writes booleans as texts, others as booleans.
