@@ -47,11 +47,11 @@ impl State {
             return None;
         }
         let discovery = packet.source.is_ipv6() && packet.protocol == Protocol::ICMPV6;
-        if discovery
-            && packet
-                .icmp
-                .is_some_and(|(kind, _)| kind == 134 || kind == 137)
-        {
+        let routers = |kind| match packet.protocol {
+            Protocol::ICMP => kind == 5,
+            _ => discovery && (kind == 134 || kind == 137),
+        };
+        if packet.icmp.is_some_and(|(kind, _)| routers(kind)) {
             return Some(Reason::Router);
         }
         let workload = self.workloads.get(link);

@@ -349,3 +349,50 @@ fn known_nodes_reach_the_tunnel_and_nobody_tracks_it() {
         assert_eq!(entries, Some("00000000"), "{tracked}");
     });
 }
+
+/// An IPv4 redirect is about a connection, and an open one's is of it: it may not go where the connection may.
+#[test]
+fn a_pods_redirects_about_open_connections_are_refused() {
+    node(|| {
+        forwarding();
+        let pod = End::new("cali1", "10.65.0.2", "fd00::2");
+        let friend = End::new("cali2", "10.65.0.3", "fd00::3");
+        let mut table = Table::open().unwrap();
+        table.apply(&state()).unwrap();
+        careless();
+        let asked = packet(
+            ("cali2", "10.65.0.3"),
+            (Some("cali1"), "10.65.0.2"),
+            Protocol::UDP,
+        );
+        friend.send(&asked, 1);
+        assert_eq!(pod.received(), [1], "the connection is open");
+        let about = |kind: u8, code: u8, gateway: [u8; 4]| {
+            let mut message = vec![kind, code, 0, 0];
+            message.extend(gateway);
+            message.extend(bytes(&asked, 1));
+            message
+        };
+        let answer = Packet {
+            protocol: Protocol::ICMP,
+            ports: None,
+            ..packet(
+                ("cali1", "10.65.0.2"),
+                (Some("cali2"), "10.65.0.3"),
+                Protocol::UDP,
+            )
+        };
+        // That the port is closed is heard; by which way the packets should go is not the pod's to say.
+        let unreachable = with_payload(&answer, 2, &about(3, 3, [0; 4]));
+        pod.send_bytes(answer.destination, &unreachable);
+        assert_eq!(friend.received(), [2]);
+        let reason = "redirect of a pod";
+        let before = counted(&mut table, reason);
+        for code in 0..4 {
+            let redirect = with_payload(&answer, 3, &about(5, code, [10, 65, 0, 2]));
+            pod.send_bytes(answer.destination, &redirect);
+        }
+        assert_eq!(friend.received(), [] as [u16; 0]);
+        assert_eq!(counted(&mut table, reason), before + 4);
+    });
+}

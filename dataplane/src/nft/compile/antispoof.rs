@@ -74,7 +74,14 @@ pub(super) fn antispoof() -> Vec<Rule> {
         Rule::new(vec![Statement::version(version), lookup, leave], "")
     };
     let drop = [Statement::Counter, Statement::Verdict(Verdict::Drop)];
-    let mut rules = vec![known(IpVersion::V4, POD_ADDRESSES_4)];
+    // A redirect of IPv4 is about a connection, and would go wherever an open one may. One comparison for every other
+    // packet; the protocol of IPv4's messages is no other's.
+    let mut redirect = vec![Statement::protocol(Protocol::ICMP), icmp_type(5)];
+    redirect.extend(drop.clone());
+    let mut rules = vec![
+        Rule::new(redirect, "redirect of a pod"),
+        known(IpVersion::V4, POD_ADDRESSES_4),
+    ];
     for (number, remark) in [
         (134, "router advertisement of a pod"),
         (137, "redirect of a pod"),
