@@ -347,7 +347,10 @@ fn queues(value: &Value) -> Result<Option<u32>, PodError> {
         // As good as absent, as in Calico's templates.
         Some(0) => Ok(None),
         Some(number) if number <= 4096 => Ok(Some(number)),
-        _ => Err(wrong("num_queues", format!("{value} is no number up to 4096"))),
+        _ => Err(wrong(
+            "num_queues",
+            format!("{value} is no number up to 4096"),
+        )),
     }
 }
 
