@@ -102,6 +102,15 @@ pub fn of_rules(node: &Place) -> Result<BTreeMap<(String, u64), u64>> {
     Ok(counters)
 }
 
+/// How many rules have their counters as they were, or further on.
+#[must_use]
+pub fn kept(before: &BTreeMap<(String, u64), u64>, after: &BTreeMap<(String, u64), u64>) -> usize {
+    let still = |(rule, packets): &(&(String, u64), &u64)| {
+        after.get(*rule).is_some_and(|now| now >= *packets)
+    };
+    before.iter().filter(still).count()
+}
+
 /// Our table as text; empty when there is none.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage}
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::task::JoinHandle;
 
+use crate::cluster::Cluster;
 use crate::place::Place;
 
 /// Listens to changes of routes; dropping it stops that.
@@ -51,6 +52,20 @@ impl Monitor {
             lines,
             tasks,
         })
+    }
+
+    /// Listens to every machine but one.
+    ///
+    /// # Errors
+    /// When a netlink socket cannot be opened.
+    pub async fn everywhere_but(cluster: &Cluster, name: &str) -> Result<Vec<Self>> {
+        let nodes = cluster.underlay.nodes.values();
+        let machines = nodes.chain([&cluster.underlay.router]);
+        let mut monitors = Vec::new();
+        for machine in machines.filter(|machine| machine.name() != name) {
+            monitors.push(Self::start(machine).await?);
+        }
+        Ok(monitors)
     }
 
     /// What was seen so far, with the place in front.

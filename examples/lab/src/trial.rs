@@ -2,6 +2,7 @@
 
 mod acts;
 mod looks;
+mod replace;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

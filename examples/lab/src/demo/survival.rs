@@ -38,7 +38,7 @@ pub(super) async fn killed_agent(demo: &mut Demo, cluster: &mut Cluster) -> Resu
         "{from} and {to} exchange {RATE} numbered datagrams a second, both ways, and a TCP stream"
     ));
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let monitors = monitors(cluster, &node).await?;
+    let monitors = Monitor::everywhere_but(cluster, &node).await?;
     let rules = counters::of_rules(&place)?;
 
     without_agent(demo, cluster, &place).await?;
@@ -60,11 +60,7 @@ pub(super) async fn killed_agent(demo: &mut Demo, cluster: &mut Cluster) -> Resu
         "what ip monitor route prints on every other machine",
         seen,
     );
-    let after = counters::of_rules(&place)?;
-    let kept = rules
-        .iter()
-        .filter(|(rule, packets)| after.get(*rule).is_some_and(|now| now >= packets))
-        .count();
+    let kept = counters::kept(&rules, &counters::of_rules(&place)?);
     let whole = kept == rules.len() && kept > 0;
     demo.report.check(
         whole,
@@ -72,20 +68,6 @@ pub(super) async fn killed_agent(demo: &mut Demo, cluster: &mut Cluster) -> Resu
         format!("{kept} of {}", rules.len()),
     );
     Ok(())
-}
-
-/// Listens to the routes of every machine but one.
-async fn monitors(cluster: &Cluster, but: &str) -> Result<Vec<Monitor>> {
-    let machines = cluster
-        .underlay
-        .nodes
-        .values()
-        .chain([&cluster.underlay.router]);
-    let mut monitors = Vec::new();
-    for machine in machines.filter(|machine| machine.name() != but) {
-        monitors.push(Monitor::start(machine).await?);
-    }
-    Ok(monitors)
 }
 
 /// The agent is killed; routes and policies stay.

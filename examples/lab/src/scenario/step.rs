@@ -159,6 +159,8 @@ pub enum Agents {
     Start(Vec<String>),
     /// One after the other: SIGTERM, start, and wait until its sessions are back.
     Restart(Vec<String>),
+    /// One after the other: SIGKILL and start. No other machine may change a route, no counter of its rules may be reset.
+    Replace(Vec<String>),
 }
 
 /// What is done to the lab's own etcd.

@@ -1,20 +1,18 @@
 //! Steps that do something.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ocicat_datastore::{Key, Kind, Object, Op};
 use ocicatctl::Written;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Trial};
-use crate::cluster::{Cluster, Etcd};
-use crate::demo::{shown, until};
+use super::Trial;
+use super::replace::READY;
+use crate::cluster::Cluster;
+use crate::demo::shown;
 use crate::scenario::{Agents, Flow, Patch, Pod, Store};
 use crate::traffic::Traffic;
-
-/// How long an agent may take to be ready.
-const READY: Duration = Duration::from_secs(30);
 
 impl Trial {
     pub(super) async fn put(&mut self, cluster: &Cluster, value: Value) -> Result<()> {
@@ -116,7 +114,10 @@ impl Trial {
     }
 
     pub(super) async fn agents(&mut self, cluster: &Cluster, agents: &Agents) -> Result<()> {
-        let (Agents::Kill(names) | Agents::Start(names) | Agents::Restart(names)) = agents;
+        let (Agents::Kill(names)
+        | Agents::Start(names)
+        | Agents::Restart(names)
+        | Agents::Replace(names)) = agents;
         let mut names = names.clone();
         if names.is_empty() {
             names = cluster.agents.keys().cloned().collect();
@@ -126,6 +127,10 @@ impl Trial {
             let agent = agent.with_context(|| format!("there is no node {name}"))?;
             let began = Instant::now();
             match agents {
+                Agents::Replace(_) => {
+                    self.replace(cluster, agent).await?;
+                    continue;
+                }
                 Agents::Kill(_) => {
                     agent.kill()?;
                     self.report.say(format!("the agent of {name} is killed"));
@@ -137,18 +142,7 @@ impl Trial {
                     agent.restart()?;
                 }
             }
-            // Without a datastore it lives by what it remembers, and says that it is not ready.
-            if cluster.etcd.as_ref().is_none_or(Etcd::runs) {
-                let ready = agent.ready(READY).await.err();
-                let seen = ready.as_ref().map(|error| format!("{error:#}"));
-                let seen = seen.unwrap_or_else(|| shown(began.elapsed()));
-                let what = format!("the agent of {name} is back");
-                self.report.check(ready.is_none(), what, seen);
-            }
-            let sessions = until(PATIENCE, || cluster.sessions_established()).await?;
-            let seen = shown(began.elapsed());
-            self.report
-                .check(sessions.is_some(), "every session is established", seen);
+            self.is_back(cluster, agent, began).await?;
         }
         Ok(())
     }
