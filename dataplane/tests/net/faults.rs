@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use ocicat_dataplane::linux::{LinuxDataplane, Options};
 use ocicat_dataplane::state::{Hop, Route, RouteKey};
 use ocicat_dataplane::testing::ready;
 use ocicat_dataplane::{
@@ -17,7 +16,7 @@ use ocicat_dataplane::{
     State, names,
 };
 
-use crate::sandbox::{async_node, container, heard, ip, name, node, our_routes};
+use crate::sandbox::{async_node, container, heard, ip, kernel, name, node, our_routes};
 
 fn blackholes(count: u16) -> State {
     let key = |at: u16| {
@@ -33,10 +32,6 @@ fn blackholes(count: u16) -> State {
         routes: Arc::new(routes),
         ..State::default()
     }
-}
-
-fn kernel() -> LinuxDataplane {
-    LinuxDataplane::new(Options::default().policy(false)).unwrap()
 }
 
 /// Runs many commands in one `ip`.

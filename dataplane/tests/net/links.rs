@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ocicat_dataplane::linux::{LinuxDataplane, Options, interfaces};
+use ocicat_dataplane::linux::interfaces;
 use ocicat_dataplane::state::{Fdb, Link, LinkKind, MacAddr, Neighbour};
 use ocicat_dataplane::{Dataplane as _, Fault, State, names};
 
-use crate::sandbox::{async_node, heard, ip, list, name};
+use crate::sandbox::{async_node, heard, ip, kernel, list, name, uplink};
 
 fn vxlan(local: &str) -> Link {
     let kind = LinkKind::Vxlan {
@@ -41,14 +41,15 @@ fn tunnel(remotes: u8) -> State {
     }
 }
 
-fn kernel() -> LinuxDataplane {
-    LinuxDataplane::new(Options::default().policy(false)).unwrap()
-}
-
-fn uplink() {
-    ip("link add up0 type bridge");
-    ip("link set up0 up");
-    ip("addr add 192.168.10.1/24 dev up0");
+/// Runs `bridge ARGUMENTS`, which must succeed.
+fn bridge(arguments: &str) -> String {
+    let output = std::process::Command::new("bridge")
+        .args(arguments.split(' '))
+        .output()
+        .expect("bridge(8) is needed");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "bridge {arguments}: {err}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The tunnel is as [`tunnel`]`(3)` asks for.
@@ -83,11 +84,7 @@ fn is_right() {
             .iter()
             .any(|one| one["dst"] == "10.1.1.1" && one["lladdr"] == "66:00:00:00:00:01")
     );
-    let fdb = std::process::Command::new("bridge")
-        .args(["fdb", "show", "dev", "vxlan.calico"])
-        .output()
-        .unwrap();
-    let fdb = String::from_utf8(fdb.stdout).unwrap();
+    let fdb = bridge("fdb show dev vxlan.calico");
     assert_eq!(fdb.lines().count(), 3, "{fdb}");
     assert!(
         fdb.contains("66:00:00:00:00:02 dst 192.168.10.2 self permanent"),
@@ -105,7 +102,11 @@ fn a_tunnel_is_made_damaged_repaired_and_removed() {
         is_right();
         assert_eq!(kernel.apply(&tunnel(3)).await.unwrap().changed, 0);
         assert_eq!(
-            self::kernel().apply(&tunnel(3)).await.unwrap().changed,
+            crate::sandbox::kernel()
+                .apply(&tunnel(3))
+                .await
+                .unwrap()
+                .changed,
             0,
             "a new dataplane adopts it"
         );
@@ -140,6 +141,29 @@ fn a_tunnel_is_made_damaged_repaired_and_removed() {
                 0,
                 "{damage}"
             );
+        }
+    });
+}
+
+#[test]
+fn damaged_forwarding_entries_are_repaired() {
+    async_node(async || {
+        uplink();
+        let mut kernel = kernel();
+        assert_eq!(kernel.apply(&tunnel(3)).await.unwrap().failed, []);
+        for damage in [
+            "fdb del 66:00:00:00:00:02 dev vxlan.calico",
+            "fdb replace 66:00:00:00:00:02 dev vxlan.calico dst 192.168.10.99 self permanent",
+            "fdb append 66:00:00:00:00:09 dev vxlan.calico dst 192.168.10.9 self permanent",
+        ] {
+            bridge(damage);
+            kernel.invalidate();
+            let report = kernel.apply(&tunnel(3)).await.unwrap();
+            assert!(
+                report.is_complete() && report.changed > 0,
+                "{damage}: {report:?}"
+            );
+            is_right();
         }
     });
 }
@@ -221,7 +245,14 @@ fn checksums_of_a_tunnel_are_left_to_hardware_or_not() {
             let report = kernel.apply(&state).await.unwrap();
             assert_eq!((report.changed, report.failed), (1, vec![]));
             assert_eq!(offloads(names::VXLAN_LINK), offload);
-            assert_eq!(self::kernel().apply(&state).await.unwrap().changed, 0);
+            assert_eq!(
+                crate::sandbox::kernel()
+                    .apply(&state)
+                    .await
+                    .unwrap()
+                    .changed,
+                0
+            );
             let damage = if offload { "off" } else { "on" };
             let mut ethtool = std::process::Command::new("ethtool");
             ethtool.args(["-K", names::VXLAN_LINK, "tx-checksum-ip-generic", damage]);
@@ -298,7 +329,14 @@ fn a_tunnel_between_ipv6_addresses_is_made_and_repaired() {
         let mut kernel = kernel();
         assert_eq!(kernel.apply(&state).await.unwrap().failed, []);
         is_right_v6();
-        assert_eq!(self::kernel().apply(&state).await.unwrap().changed, 0);
+        assert_eq!(
+            crate::sandbox::kernel()
+                .apply(&state)
+                .await
+                .unwrap()
+                .changed,
+            0
+        );
         for damage in [
             "link set vxlan-v6.calico down",
             "addr del fd00:1::1/128 dev vxlan-v6.calico",

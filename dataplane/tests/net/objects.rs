@@ -4,24 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ocicat_dataplane::linux::{LinuxDataplane, Options};
+use ocicat_dataplane::linux::LinuxDataplane;
 use ocicat_dataplane::state::{
     Hop, IpVersion, Link, LinkKind, MacAddr, Namespace, Route, RouteKey, RoutingAction,
     RoutingRule, Setting,
 };
 use ocicat_dataplane::{Dataplane as _, Fault, KernelError, Object, Refusal, State};
 
-use crate::sandbox::{async_node, container, heard, inside, ip, list, name};
-
-fn kernel() -> LinuxDataplane {
-    LinuxDataplane::new(Options::default().policy(false)).unwrap()
-}
+use crate::sandbox::{async_node, container, heard, inside, ip, kernel, list, name};
 
 /// Applies, and again: nothing may fail, and the second time nothing may be left to do, for a newcomer neither.
 async fn settled(kernel: &mut LinuxDataplane, state: &State) -> usize {
     let report = kernel.apply(state).await.unwrap();
     assert_eq!(report.failed, []);
-    let again = self::kernel().apply(state).await.unwrap();
+    let again = crate::sandbox::kernel().apply(state).await.unwrap();
     assert_eq!((again.changed, again.failed), (0, vec![]), "a newcomer");
     report.changed
 }

@@ -1,59 +1,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ocicat_dataplane::linux::{LinuxDataplane, Options};
-use ocicat_dataplane::state::{Hop, Route, RouteKey, Workload};
+use ocicat_dataplane::state::{Hop, RouteKey, Workload};
 use ocicat_dataplane::testing::ready;
 use ocicat_dataplane::{Attach as _, Attachment, Dataplane as _, Fault, LinuxAttach, State, names};
 
-use crate::sandbox::{async_node, container, heard, ip, name, our_routes};
-
-fn route(prefix: &str, hops: impl IntoIterator<Item = Hop>) -> (RouteKey, Route) {
-    let route = Route {
-        hops: hops.into_iter().collect(),
-        source: None,
-    };
-    (RouteKey::main(prefix.parse().unwrap()), route)
-}
-
-fn via(gateway: &str, link: Option<&str>) -> Hop {
-    Hop::Via {
-        gateway: gateway.parse().unwrap(),
-        link: link.map(name),
-        onlink: link.is_some(),
-    }
-}
-
-fn state(routes: impl IntoIterator<Item = (RouteKey, Route)>) -> State {
-    State {
-        routes: Arc::new(routes.into_iter().collect::<BTreeMap<_, _>>()),
-        ..State::default()
-    }
-}
-
-fn kernel() -> LinuxDataplane {
-    LinuxDataplane::new(Options::default().policy(false)).unwrap()
-}
-
-fn uplink() {
-    ip("link add up0 type bridge");
-    ip("link set up0 up");
-    ip("addr add 192.168.10.1/24 dev up0");
-    ip("addr add fd00:10::1/64 dev up0 nodad");
-}
+use crate::sandbox::{
+    async_node, container, heard, ip, kernel, name, our_routes, route, state, uplink, via,
+};
 
 #[test]
 fn every_kind_of_route_is_made_changed_and_removed() {
     async_node(async || {
         uplink();
         let mut kernel = kernel();
-        let mut multipath = route(
-            "10.5.0.0/24",
-            [
-                via("192.168.10.2", Some("up0")),
-                via("192.168.10.3", Some("up0")),
-            ],
-        );
+        let both = ["192.168.10.2", "192.168.10.3"].map(|gateway| via(gateway, Some("up0")));
+        let mut multipath = route("10.5.0.0/24", both);
         multipath.1.hops.sort();
         let desired = state([
             route("10.1.0.0/26", [via("192.168.10.2", Some("up0"))]),
@@ -84,7 +46,14 @@ fn every_kind_of_route_is_made_changed_and_removed() {
         }
         assert_eq!(kernel.apply(&desired).await.unwrap().changed, 0);
         // A new dataplane finds everything as it should be.
-        assert_eq!(self::kernel().apply(&desired).await.unwrap().changed, 0);
+        assert_eq!(
+            crate::sandbox::kernel()
+                .apply(&desired)
+                .await
+                .unwrap()
+                .changed,
+            0
+        );
 
         let changed = state([
             route("10.1.0.0/26", [via("192.168.10.9", Some("up0"))]),
@@ -333,5 +302,68 @@ fn a_link_that_gets_anothers_number_gets_none_of_its_routes() {
             "{found:?}"
         );
         assert_eq!(found.len(), 2);
+    });
+}
+
+#[test]
+fn routes_of_another_table_with_a_metric_and_a_source_are_made_damaged_and_repaired() {
+    async_node(async || {
+        uplink();
+        ip("addr add 10.1.0.1/32 dev up0");
+        ip("addr add fd01::1/128 dev up0 nodad");
+        let hinted = |prefix: &str, gateway: &str, source: &str, table, metric| {
+            let (key, mut route) = route(prefix, [via(gateway, Some("up0"))]);
+            route.source = Some(source.parse().unwrap());
+            let key = RouteKey {
+                table,
+                metric,
+                ..key
+            };
+            (key, route)
+        };
+        let desired = state([
+            hinted("10.2.0.0/26", "192.168.10.2", "10.1.0.1", 1000, 0),
+            hinted("10.2.0.0/26", "192.168.10.3", "192.168.10.1", 254, 50),
+            hinted("10.2.0.0/26", "192.168.10.2", "10.1.0.1", 254, 0),
+            hinted("fd02::/122", "fd00:10::2", "fd01::1", 1000, 1024),
+        ]);
+        let mut kernel = kernel();
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!((report.changed, report.failed), (4, vec![]));
+        let shown = our_routes();
+        for expected in [
+            "10.2.0.0/26 via 192.168.10.2 dev up0 table 1000 src 10.1.0.1 onlink",
+            "10.2.0.0/26 via 192.168.10.3 dev up0 src 192.168.10.1 metric 50 onlink",
+            "10.2.0.0/26 via 192.168.10.2 dev up0 src 10.1.0.1 onlink",
+            "fd02::/122 via fd00:10::2 dev up0 table 1000 src fd01::1 metric 1024 onlink pref medium",
+        ] {
+            assert!(shown.iter().any(|line| line == expected), "{shown:#?}");
+        }
+        assert_eq!(shown.len(), 4);
+        for damage in [
+            "route del 10.2.0.0/26 table 1000",
+            "route del 10.2.0.0/26 metric 50",
+            "route replace 10.2.0.0/26 via 192.168.10.2 dev up0 proto 80 src 192.168.10.1 onlink",
+            "-6 route del fd02::/122 table 1000",
+            "route add 10.9.0.0/26 via 192.168.10.2 table 1000 proto 80",
+        ] {
+            ip(damage);
+            heard(&mut kernel).await;
+            let report = kernel.apply(&desired).await.unwrap();
+            assert_eq!((report.changed, report.failed), (1, vec![]), "{damage}");
+            assert_eq!(our_routes(), shown, "{damage}");
+        }
+        // The kernel takes the main table's routes away with their source's address, and says nothing of it: found at the
+        // next look.
+        ip("addr del 10.1.0.1/32 dev up0");
+        kernel.invalidate();
+        let report = kernel.apply(&desired).await.unwrap();
+        assert_eq!(report.failed.len(), 1, "{:?}", report.failed);
+        ip("addr add 10.1.0.1/32 dev up0");
+        kernel.invalidate();
+        assert_eq!(kernel.apply(&desired).await.unwrap().failed, []);
+        assert_eq!(our_routes(), shown);
+        kernel.apply(&State::default()).await.unwrap();
+        assert_eq!(our_routes(), [] as [String; 0]);
     });
 }

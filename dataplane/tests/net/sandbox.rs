@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::process::Command;
+use std::sync::Arc;
 
-use ocicat_dataplane::Dataplane as _;
-use ocicat_dataplane::linux::LinuxDataplane;
-use ocicat_dataplane::state::LinkName;
+use ocicat_dataplane::linux::{LinuxDataplane, Options};
+use ocicat_dataplane::state::{Hop, LinkName, Route, RouteKey};
+use ocicat_dataplane::{Dataplane as _, State};
 use serde_json::Value;
 
 use crate::namespaces::alone;
@@ -60,6 +62,44 @@ pub(crate) fn list(arguments: &str) -> Vec<Value> {
 
 pub(crate) fn name(text: &str) -> LinkName {
     LinkName::new(text).unwrap()
+}
+
+/// A dataplane of the calling thread's namespace that leaves nftables alone.
+pub(crate) fn kernel() -> LinuxDataplane {
+    LinuxDataplane::new(Options::default().policy(false)).unwrap()
+}
+
+/// Makes the link `up0`, with an address of each family.
+pub(crate) fn uplink() {
+    ip("link add up0 type bridge");
+    ip("link set up0 up");
+    ip("addr add 192.168.10.1/24 dev up0");
+    ip("addr add fd00:10::1/64 dev up0 nodad");
+}
+
+pub(crate) fn via(gateway: &str, link: Option<&str>) -> Hop {
+    Hop::Via {
+        gateway: gateway.parse().unwrap(),
+        link: link.map(name),
+        onlink: link.is_some(),
+    }
+}
+
+/// A route of the main table.
+pub(crate) fn route(prefix: &str, hops: impl Into<Vec<Hop>>) -> (RouteKey, Route) {
+    let route = Route {
+        hops: hops.into(),
+        source: None,
+    };
+    (RouteKey::main(prefix.parse().unwrap()), route)
+}
+
+/// A state of routes alone.
+pub(crate) fn state(routes: impl IntoIterator<Item = (RouteKey, Route)>) -> State {
+    State {
+        routes: Arc::new(BTreeMap::from_iter(routes)),
+        ..State::default()
+    }
 }
 
 /// The routes of protocol 80, as text, in order.

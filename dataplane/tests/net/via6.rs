@@ -12,30 +12,7 @@ use ocicat_dataplane::{Dataplane as _, Fault, State, names};
 use serde_json::Value;
 
 use crate::pair::two;
-use crate::sandbox::{async_node, inside, ip, list, name, node};
-
-fn via(gateway: &str, link: Option<&str>) -> Hop {
-    Hop::Via {
-        gateway: gateway.parse().unwrap(),
-        link: link.map(name),
-        onlink: link.is_some(),
-    }
-}
-
-fn route(prefix: &str, hops: impl Into<Vec<Hop>>) -> (RouteKey, Route) {
-    let route = Route {
-        hops: hops.into(),
-        source: None,
-    };
-    (RouteKey::main(prefix.parse().unwrap()), route)
-}
-
-fn state(routes: impl IntoIterator<Item = (RouteKey, Route)>) -> State {
-    State {
-        routes: Arc::new(BTreeMap::from_iter(routes)),
-        ..State::default()
-    }
-}
+use crate::sandbox::{async_node, inside, ip, list, name, node, route, state, uplink, via};
 
 /// Destination and gateways of our routes, as `ip -j` has them; a gateway of the other family with its family.
 fn found() -> BTreeMap<String, Vec<String>> {
@@ -53,13 +30,6 @@ fn found() -> BTreeMap<String, Vec<String>> {
         (route["dst"].as_str().unwrap().to_owned(), gateways)
     };
     all.iter().map(one).collect()
-}
-
-fn uplink() {
-    ip("link add up0 type bridge");
-    ip("link set up0 up");
-    ip("addr add 192.168.10.1/24 dev up0");
-    ip("addr add fd00:10::1/64 dev up0 nodad");
 }
 
 #[test]
