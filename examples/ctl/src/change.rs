@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::get::key;
 use crate::kinds;
 use crate::output::Format;
+use crate::pools;
 use crate::unknown::{self, Unknown};
 use crate::write::say;
 
@@ -148,6 +149,9 @@ async fn modify(
         named_alike(&changed)?;
         if let Some(problem) = validate::object(&changed).first() {
             return Err(Failure::Failed(format!("{key}: {problem}")));
+        }
+        if let Some((field, fault)) = pools::changed(&object, &changed) {
+            return Err(Failure::Failed(format!("{key}: {field}: {fault}")));
         }
         if changed.value == object.value {
             return Ok(());

@@ -3,6 +3,7 @@
 use ocicat_datastore::{Kind, Object};
 use serde_json::Value;
 
+use crate::pools;
 use crate::table::Table;
 
 /// A column: its header, where its text is in the object, and whether `-o wide` is needed to see it.
@@ -258,8 +259,7 @@ fn cell_of(object: &Object, pointer: &str) -> String {
         return stated;
     }
     if (object.kind, pointer) == (Kind::IpPool, "/spec/blockSize") {
-        let six = text_at(&object.value, "/spec/cidr").contains(':');
-        return if six { "122" } else { "26" }.to_owned();
+        return pools::block_size(object).to_string();
     }
     let is = |(kind, at, _): &&(Kind, &str, &str)| *kind == object.kind && *at == pointer;
     let found = UNSTATED.iter().find(is);

@@ -18,6 +18,7 @@ mod native;
 pub mod node;
 pub mod output;
 pub mod policy;
+pub mod pools;
 pub mod run;
 pub mod table;
 pub mod trace;

@@ -13,6 +13,7 @@ use crate::files;
 use crate::get::named;
 use crate::manifest::Manifest;
 use crate::output::Format;
+use crate::pools;
 
 /// What is done with each object of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub async fn run(
     if manifests.is_empty() {
         return Err(Failure::Usage("there are no objects in these files".into()));
     }
-    no_overlap(at, &manifests).await?;
+    check_pools(at, &manifests, verb).await?;
     let mut ops = Vec::with_capacity(manifests.len());
     for manifest in &manifests {
         ops.push(op(at, manifest, verb).await?);
@@ -96,8 +97,9 @@ async fn op(at: &Connection, manifest: &Manifest, verb: Verb) -> Result<Op, Fail
     }
 }
 
-/// Pools must not overlap those that are there and that the files do not replace.
-async fn no_overlap(at: &Connection, manifests: &[Manifest]) -> Result<(), Failure> {
+/// Pools must not overlap those that are there and that the files do not replace; those that they do replace keep their
+/// range and the size of their blocks.
+async fn check_pools(at: &Connection, manifests: &[Manifest], verb: Verb) -> Result<(), Failure> {
     let pool = |object: &Object| object.kind == Kind::IpPool;
     if !manifests.iter().any(|manifest| pool(&manifest.object)) {
         return Ok(());
@@ -106,6 +108,13 @@ async fn no_overlap(at: &Connection, manifests: &[Manifest]) -> Result<(), Failu
     let new: Vec<Object> = new.filter(|object| pool(object)).cloned().collect();
     let all = ocicat_datastore::Scope::all(Kind::IpPool);
     let mut pools = at.store.backend().list(&all).await?.objects;
+    for old in pools.iter().filter(|_| verb != Verb::Create) {
+        for manifest in manifests.iter().filter(|one| one.object.key() == old.key()) {
+            if let Some((field, fault)) = pools::changed(old, &manifest.object) {
+                return Err(manifest.fault(field, fault).into());
+            }
+        }
+    }
     pools.retain(|old| new.iter().all(|new| new.name != old.name));
     pools.extend(new);
     for (key, problem) in validate::objects(&pools) {
