@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 
 #[path = "network/common.rs"]
 mod common;
+#[path = "network/programs.rs"]
+mod programs;
 
 use common::{Namespace, in_own_namespace};
+use programs::programs;
 
 const GO: &str = "/usr/lib/cni";
 
@@ -29,14 +32,7 @@ fn bench() -> Bench {
         "{GO} has no reference plugins: apt-get install containernetworking-plugins"
     );
     let folder = tempfile::tempdir().unwrap();
-    let programs = folder.path().join("bin");
-    std::fs::create_dir(&programs).unwrap();
-    for (name, program) in [
-        ("ocicat", env!("CARGO_BIN_EXE_ocicat")),
-        ("ocicat-ipam", env!("CARGO_BIN_EXE_ocicat-ipam")),
-    ] {
-        std::os::unix::fs::symlink(program, programs.join(name)).unwrap();
-    }
+    let programs = programs(folder.path());
     let agent = Arc::new(FakeAgent::new());
     let served = ServedAgent::start(agent.clone(), folder.path().join("cni.sock")).unwrap();
     let runtime = Runtime::new([programs, GO.into()], folder.path().join("cache"));

@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 
 #[path = "network/common.rs"]
 mod common;
+#[path = "network/programs.rs"]
+mod programs;
 
 use common::{Namespace, in_own_namespace};
+use programs::programs;
 
 /// A folder with the programs, a socket's place, and a runtime.
 struct Bench {
@@ -25,14 +28,7 @@ struct Bench {
 
 fn bench() -> Bench {
     let folder = tempfile::tempdir().unwrap();
-    let programs = folder.path().join("bin");
-    std::fs::create_dir(&programs).unwrap();
-    for (name, program) in [
-        ("ocicat", env!("CARGO_BIN_EXE_ocicat")),
-        ("ocicat-ipam", env!("CARGO_BIN_EXE_ocicat-ipam")),
-    ] {
-        std::os::unix::fs::symlink(program, programs.join(name)).unwrap();
-    }
+    let programs = programs(folder.path());
     let runtime = Runtime::new([programs], folder.path().join("cache"));
     Bench { folder, runtime }
 }
