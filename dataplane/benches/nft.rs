@@ -19,6 +19,8 @@ mod connections;
 mod floor;
 #[path = "nft/load.rs"]
 mod load;
+#[path = "../tests/common/netfilter.rs"]
+mod netfilter;
 
 fn main() {
     let words: Vec<String> = std::env::args()

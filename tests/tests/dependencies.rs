@@ -1,8 +1,8 @@
 //! Who may depend on whom. The rules stand in ARCHITECTURE.md; this holds them, over what cargo itself reports.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
@@ -43,27 +43,7 @@ struct Dependency {
 }
 
 fn packages(manifest: &str) -> BTreeMap<String, (Vec<Dependency>, Value)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests has a parent folder");
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--manifest-path",
-        ])
-        .arg(root.join(manifest))
-        .output()
-        .expect("cargo metadata runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
-    let list = metadata["packages"].as_array().expect("packages").clone();
+    let list = common::packages(manifest, &["--no-deps"]);
     list.into_iter()
         .map(|package| {
             let name = package["name"].as_str().expect("a name").to_owned();
@@ -193,29 +173,10 @@ fn nothing_depends_on_the_examples() {
 
 /// What a program is built from, when it is built alone.
 fn tree(package: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests has a parent folder");
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-            "-p",
-            package,
-            "--manifest-path",
-        ])
-        .arg(root.join("examples/Cargo.toml"))
-        .output()
-        .expect("cargo tree runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
+    let words = [
+        "tree", "--edges", "normal", "--prefix", "none", "-p", package,
+    ];
+    common::cargo(&words, "examples/Cargo.toml")
 }
 
 #[test]

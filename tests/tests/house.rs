@@ -1,16 +1,13 @@
 //! What the documents say about the tree is so, and files stay small enough to be read.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LONGEST: usize = 500;
+use common::root;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests has a parent folder")
-        .to_path_buf()
-}
+const LONGEST: usize = 500;
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder)
@@ -130,5 +127,23 @@ fn every_crate_has_its_papers() {
             readme.contains("```"),
             "{name}/README.md shows how the crate is used"
         );
+    }
+}
+
+/// What it does to links, routes and nftables it asks of the kernel: `ip`, `nft` and the like are needed by tests alone.
+#[test]
+fn the_dataplane_starts_no_program() {
+    let mut files = Vec::new();
+    sources(&root().join("dataplane/src"), &mut files);
+    files.retain(|path| !path.ends_with("tests.rs"));
+    assert!(files.len() > 50, "the crate was found");
+    for path in files {
+        let text = fs::read_to_string(&path).expect("a source file");
+        for line in text.lines().filter(|line| !line.trim().starts_with("//")) {
+            let starts = ["process::", "Command::", "posix_spawn", "execv"];
+            let word = starts.iter().find(|word| line.contains(**word));
+            let own_id = line.contains("std::process::id()");
+            assert!(word.is_none() || own_id, "{}: {line}", path.display());
+        }
     }
 }

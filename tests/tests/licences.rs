@@ -1,18 +1,11 @@
 //! Everything that a program of ours is built from may be shipped with it: its licences are on the list of deny.toml.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use serde_json::Value;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests has a parent folder")
-        .to_path_buf()
-}
+use common::{packages, root};
 
 /// The list in deny.toml, which `cargo deny` reads too.
 fn allowed() -> BTreeSet<String> {
@@ -98,24 +91,7 @@ fn every_dependency_may_be_shipped() {
     let mut bad = Vec::new();
     let mut seen = 0;
     for manifest in ["Cargo.toml", "examples/Cargo.toml"] {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "metadata",
-                "--format-version",
-                "1",
-                "--locked",
-                "--manifest-path",
-            ])
-            .arg(root().join(manifest))
-            .output()
-            .expect("cargo metadata runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
-        for package in metadata["packages"].as_array().expect("packages") {
+        for package in packages(manifest, &["--locked"]) {
             seen += 1;
             let licence = package["license"].as_str().unwrap_or_default();
             if !satisfied(licence, &allowed) {

@@ -15,6 +15,11 @@ mod by_nftnl;
 mod by_packet;
 #[path = "nft_oracles/libnftnl.rs"]
 mod libnftnl;
+#[allow(dead_code, reason = "shared with the dataplane's tests")]
+#[path = "../../dataplane/tests/common/namespaces.rs"]
+mod namespaces;
+#[path = "../../dataplane/tests/common/netfilter.rs"]
+mod netfilter;
 #[path = "nft_oracles/objects.rs"]
 mod objects;
 #[path = "nft_oracles/ours.rs"]

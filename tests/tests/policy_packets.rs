@@ -9,6 +9,8 @@
 mod lab;
 #[path = "../../dataplane/tests/common/namespaces.rs"]
 mod namespaces;
+#[path = "../../dataplane/tests/common/netfilter.rs"]
+mod netfilter;
 #[allow(dead_code, reason = "shared with the dataplane's tests")]
 #[path = "../../dataplane/tests/nft/wire.rs"]
 mod wire;

@@ -3,10 +3,9 @@
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-    setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+
+use crate::netfilter::netfilter_socket;
 
 /// A netlink header.
 const HEADER: usize = 16;
@@ -21,14 +20,7 @@ pub(crate) struct Floor {
 impl Floor {
     /// A socket in the calling thread's network namespace.
     pub(crate) fn open() -> Self {
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )
-        .unwrap();
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+        let socket = netfilter_socket();
         setsockopt(&socket, sockopt::SndBufForce, &(16 << 20)).ok();
         Self {
             socket,

@@ -7,17 +7,14 @@ use std::sync::Arc;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// Runs a test on a thread in a network namespace of its own; a panic there is the caller's.
-pub(crate) fn alone(thread: &str, test: impl FnOnce() + Send + 'static) {
+pub(crate) fn alone<T: Send>(thread: &str, test: impl FnOnce() -> T + Send) -> T {
     let run = || {
         enter_new();
-        test();
+        test()
     };
-    let thread = std::thread::Builder::new()
-        .name(thread.to_owned())
-        .spawn(run);
-    if let Err(panic) = thread.unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
+    let thread = std::thread::Builder::new().name(thread.to_owned());
+    std::thread::scope(|scope| thread.spawn_scoped(scope, run).unwrap().join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A further network namespace: it lives as long as the descriptor.
@@ -36,11 +33,9 @@ pub(crate) fn inside<T: Send>(namespace: &OwnedFd, work: impl FnOnce() -> T + Se
             setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
             work()
         };
-        match scope.spawn(run).join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        scope.spawn(run).join()
     })
+    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn enter_new() {

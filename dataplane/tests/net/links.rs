@@ -351,6 +351,53 @@ fn a_tunnel_between_ipv6_addresses_is_made_and_repaired() {
     });
 }
 
+/// `cargo xtask vm` runs it in a kernel that has IP in IP.
+#[test]
+#[ignore = "needs a kernel with ipip"]
+fn the_ip_in_ip_device_is_set_up_damaged_repaired_and_put_down() {
+    async_node(async || {
+        let tunl0 = || {
+            let link = list("addr show dev tunl0").remove(0);
+            let addresses = link["addr_info"].as_array().unwrap().iter();
+            let addresses: Vec<_> = addresses.map(|one| one["local"].clone()).collect();
+            let up = link["flags"].as_array().unwrap().contains(&"UP".into());
+            (link["mtu"].clone(), up, addresses)
+        };
+        let link = Link::new(LinkKind::Ipip, 1480).addresses(["10.1.0.1/32".parse().unwrap()]);
+        let state = State {
+            links: BTreeMap::from([(name(names::IPIP_LINK), Arc::new(link))]),
+            ..State::default()
+        };
+        let right = (1480.into(), true, vec!["10.1.0.1".into()]);
+        let mut kernel = kernel();
+        assert_eq!(kernel.apply(&state).await.unwrap().failed, []);
+        assert_eq!(tunl0(), right);
+        assert_eq!(
+            crate::sandbox::kernel()
+                .apply(&state)
+                .await
+                .unwrap()
+                .changed,
+            0
+        );
+        for damage in [
+            "link set tunl0 down",
+            "link set tunl0 mtu 1400",
+            "addr del 10.1.0.1/32 dev tunl0",
+            "addr add 10.77.0.1/32 dev tunl0",
+        ] {
+            ip(damage);
+            heard(&mut kernel).await;
+            assert_eq!(kernel.apply(&state).await.unwrap().failed, [], "{damage}");
+            assert_eq!(tunl0(), right, "{damage}");
+        }
+        // The kernel's own device stays when nobody asks for it any more.
+        kernel.apply(&State::default()).await.unwrap();
+        let (_, up, addresses) = tunl0();
+        assert_eq!((up, addresses), (false, vec![]));
+    });
+}
+
 #[test]
 fn interfaces_are_listed_with_their_addresses() {
     async_node(async || {

@@ -1,10 +1,11 @@
 //! Real packets where something other than a rule's plain conditions decides.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use ocicat_dataplane::State;
 use ocicat_dataplane::nft::{ACCEPTED, Table};
 use ocicat_dataplane::state::{
@@ -110,13 +111,30 @@ fn a_refusal_is_heard_at_once() {
         };
         lab.state.host = Arc::new(host);
         lab.table.apply(&lab.state).unwrap();
-        let refused = inside(&lab.friend.namespace, || {
-            TcpStream::connect_timeout(&"10.65.0.2:81".parse().unwrap(), PATIENCE)
-        });
-        assert_eq!(
-            refused.unwrap_err().kind(),
-            std::io::ErrorKind::ConnectionRefused
-        );
+        // An address to say so from.
+        run("ip addr add 192.0.2.1/32 dev lo");
+        run("ip addr add fd00:9::1/128 dev lo nodad");
+        for v4 in [true, false] {
+            let to = SocketAddr::new(lab.web.address(v4), 81);
+            let own = SocketAddr::new(lab.friend.address(v4), 0);
+            let refused = inside(&lab.friend.namespace, || {
+                TcpStream::connect_timeout(&to, PATIENCE)
+            });
+            let refused = refused.unwrap_err().kind();
+            assert_eq!(refused, std::io::ErrorKind::ConnectionRefused, "{to}");
+            let socket = inside(&lab.friend.namespace, || UdpSocket::bind(own).unwrap());
+            socket.connect(to).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.send(b"?").unwrap();
+            let refused = socket.recv(&mut [0; 8]).unwrap_err().raw_os_error();
+            // Administratively prohibited, in the words of each family.
+            let expected = if v4 {
+                Errno::EHOSTUNREACH
+            } else {
+                Errno::EACCES
+            };
+            assert_eq!(refused.map(Errno::from_raw), Some(expected), "{to}");
+        }
     });
 }
 
@@ -202,9 +220,10 @@ fn pods_leave_with_an_address_of_the_node() {
         let mut lab = lab();
         let outside = End::new("eth9", "192.0.2.9", "fd00:9::9");
         run("ip addr add 192.0.2.1/32 dev eth9");
+        run("ip addr add fd00:9::1/128 dev eth9 nodad");
         lab.state.nat = Arc::new(Nat {
-            sources: vec![net("10.65.0.0/16")],
-            excluded: vec![net("10.65.0.0/16")],
+            sources: vec![net("10.65.0.0/16"), net("fd00::/64")],
+            excluded: vec![net("10.65.0.0/16"), net("fd00::/64")],
             address: None,
             ports: Some(PortRange {
                 first: 20_000,
@@ -223,25 +242,25 @@ fn pods_leave_with_an_address_of_the_node() {
         let tunnel = Link::new(kind, 1450);
         lab.state.links.insert(link("vxlan.calico"), tunnel.into());
         lab.table.apply(&lab.state).unwrap();
-        let server = inside(&outside.namespace, || {
-            UdpSocket::bind("192.0.2.9:53").unwrap()
-        });
-        let inner = inside(&lab.web.namespace, || {
-            UdpSocket::bind("10.65.0.2:80").unwrap()
-        });
-        let client = inside(&lab.friend.namespace, || {
-            UdpSocket::bind("10.65.0.3:40000").unwrap()
-        });
-        client.send_to(b"?", "192.0.2.9:53").unwrap();
-        client.send_to(b"?", "10.65.0.2:80").unwrap();
-        for socket in [&server, &inner] {
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        for v4 in [true, false] {
+            let bind = |end: &End, port: u16| {
+                let address = SocketAddr::new(end.address(v4), port);
+                let socket = inside(&end.namespace, || UdpSocket::bind(address).unwrap());
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                socket
+            };
+            let (server, inner) = (bind(&outside, 53), bind(&lab.web, 80));
+            let client = bind(&lab.friend, 40_000);
+            for socket in [&server, &inner] {
+                client.send_to(b"?", socket.local_addr().unwrap()).unwrap();
+            }
+            let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
+            let own = if v4 { "192.0.2.1" } else { "fd00:9::1" };
+            assert_eq!(from.ip().to_string(), own);
+            assert!((20_000..21_000).contains(&from.port()), "{from}");
+            let (_, from) = inner.recv_from(&mut [0; 8]).unwrap();
+            assert_eq!(from, client.local_addr().unwrap(), "excluded");
         }
-        let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
-        assert_eq!(from.ip(), local);
-        assert!((20_000..21_000).contains(&from.port()), "{from}");
-        let (_, from) = inner.recv_from(&mut [0; 8]).unwrap();
-        assert_eq!(from.to_string(), "10.65.0.3:40000");
     });
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use nix::sched::{CloneFlags, unshare};
 use ocicat_dataplane::State;
 use ocicat_dataplane::nft::Table;
 use ocicat_dataplane::state::{
@@ -18,14 +17,7 @@ pub(crate) const POLICY: &str = "policy-in/oracle";
 
 /// Does something in a network namespace of its own.
 pub(crate) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let run = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|errno| {
-            panic!("no network namespace ({errno}): run as root or under `unshare -Urnm`")
-        });
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(run).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    crate::namespaces::alone("ocnft-oracles", work)
 }
 
 /// What goes to the kernel for the whole state, and then for a smaller one: deletions.

@@ -6,13 +6,11 @@ use std::os::fd::AsRawFd as _;
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_netfilter::NetfilterMessageInner;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-    socket,
-};
+use nix::sys::socket::{MsgFlags, recv, send};
 use ocicat_dataplane::nft::Table;
 use ocicat_dataplane::state::Denied;
 
+use crate::netfilter::netfilter_socket;
 use crate::ours::{alone, state};
 use crate::tree::{Message, NEW_RULE, Value, split};
 use crate::{libnftnl, packet};
@@ -24,14 +22,7 @@ const COMMENT: u16 = 7;
 
 /// All answers of the kernel to a question about everything of the family inet.
 fn dump(kind: u8) -> Vec<Vec<u8>> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkNetFilter,
-    )
-    .unwrap();
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+    let socket = netfilter_socket();
     // NLM_F_REQUEST | NLM_F_DUMP.
     let mut question = 20_u32.to_ne_bytes().to_vec();
     question.extend([kind, 10]);

@@ -10,10 +10,7 @@ use netlink_packet_netfilter::nflog::{
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-    socket,
-};
+use nix::sys::socket::{MsgFlags, recv, send};
 use ocicat_dataplane::State;
 use ocicat_dataplane::nft::Table;
 use ocicat_dataplane::state::{
@@ -22,6 +19,7 @@ use ocicat_dataplane::state::{
 use ocicat_dataplane::verdict::{Connection, Packet};
 
 use crate::lab::*;
+use crate::netfilter::netfilter_socket;
 use crate::wire::*;
 
 /// Who listens to a group of nflog in the calling thread's namespace.
@@ -36,14 +34,7 @@ struct Logged {
 
 impl Listener {
     fn new(group: u16) -> Self {
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )
-        .unwrap();
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+        let socket = netfilter_socket();
         // One datagram for each packet, at once.
         let settings = vec![
             ConfigCmd::Bind.into(),
