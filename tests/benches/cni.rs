@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use serde_json::{Value, json};
 
 #[path = "../tests/cni_nodes/nodes.rs"]
@@ -96,15 +97,11 @@ fn children() -> Duration {
         .sum()
 }
 
-/// The processor time of a process, in ticks of 10 ms.
+/// The processor time of a process, of all its threads, also those that have ended.
 fn processor_time(id: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    let ticks: u64 = [11, 12]
-        .map(|at| fields[at].parse::<u64>().unwrap())
-        .iter()
-        .sum();
-    Duration::from_millis(ticks * 10)
+    let process = nix::unistd::Pid::from_raw(i32::try_from(id).unwrap());
+    let clock = clock_getcpuclockid(process).unwrap();
+    Duration::from(clock_gettime(clock).unwrap())
 }
 
 fn milliseconds(duration: Duration) -> f64 {
