@@ -13,6 +13,13 @@ const END: &str = "<!-- /costs -->";
 
 /// Prints the table; with `write` it replaces the one in README.md, after measuring the times of builds from nothing.
 pub(crate) fn run_costs(write: bool) -> Result<(), String> {
+    let table = rows(write)?.join("\n");
+    println!("{table}");
+    if write { replace(&table) } else { Ok(()) }
+}
+
+/// The table's lines; `measured` says whether builds are timed.
+fn rows(measured: bool) -> Result<Vec<String>, String> {
     let mut lines = vec![
         "| crate | crates it brings | with all features | features | build from nothing | lines with `unsafe` |".to_owned(),
         "|---|---|---|---|---|---|".to_owned(),
@@ -20,7 +27,7 @@ pub(crate) fn run_costs(write: bool) -> Result<(), String> {
     for name in CRATES {
         let plain = dependencies(name, &["--no-default-features"])?;
         let all = dependencies(name, &["--all-features"])?;
-        let seconds = if write {
+        let seconds = if measured {
             format!("{:.0} s", build(name)?)
         } else {
             "not measured".to_owned()
@@ -33,9 +40,7 @@ pub(crate) fn run_costs(write: bool) -> Result<(), String> {
             all.len()
         ));
     }
-    let table = lines.join("\n");
-    println!("{table}");
-    if write { replace(&table) } else { Ok(()) }
+    Ok(lines)
 }
 
 /// The crates that come along, itself left out.
@@ -78,7 +83,7 @@ fn features(name: &str) -> Result<Vec<String>, String> {
         .filter(|name| *name != "default" && !name.starts_with(['#', '"', ' ']))
         .map(|name| format!("`{name}`"))
         .collect();
-    names.sort();
+    names.sort_by(|one, other| one.trim_matches('`').cmp(other.trim_matches('`')));
     Ok(names)
 }
 
@@ -125,12 +130,63 @@ fn unsafe_lines(folder: &Path) -> Result<usize, String> {
 }
 
 fn replace(table: &str) -> Result<(), String> {
+    let (before, _, after) = readme()?;
+    let text = format!("{before}{BEGIN}\n{table}\n{END}{after}");
+    let path = workspace::root().join("README.md");
+    std::fs::write(&path, text).map_err(|error| error.to_string())
+}
+
+/// README.md: what is before the table, the table, what is behind it.
+fn readme() -> Result<(String, String, String), String> {
     let path = workspace::root().join("README.md");
     let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    let parts = text
-        .split_once(BEGIN)
-        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.ok_or_else(|| format!("README.md has no {BEGIN} and {END}"))?;
-    let text = format!("{before}{BEGIN}\n{table}\n{END}{after}");
-    std::fs::write(&path, text).map_err(|error| error.to_string())
+    let parts = text.split_once(BEGIN).and_then(|(before, rest)| {
+        let (table, after) = rest.split_once(END)?;
+        let [before, table, after] = [before, table.trim(), after].map(str::to_owned);
+        Some((before, table, after))
+    });
+    parts.ok_or_else(|| format!("README.md has no {BEGIN} and {END}"))
+}
+
+/// Compares the table in README.md with what there is, but for the times, which differ from machine to machine.
+pub(crate) fn check() -> Result<(), String> {
+    let (_, stated, _) = readme()?;
+    let rows = rows(false)?;
+    match difference(&stated, &rows) {
+        Some(line) => Err(format!(
+            "README.md does not say what crates cost now (`cargo xtask costs --write`): {line}"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The first row that the table does not have.
+fn difference<'a>(stated: &str, rows: &'a [String]) -> Option<&'a String> {
+    let untimed = |line: &str| {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let timed = cells.len().saturating_sub(2);
+        let cells = cells.iter().enumerate().filter(|(at, _)| *at != timed);
+        cells.map(|(_, cell)| *cell).collect::<Vec<_>>().join(" | ")
+    };
+    let stated: BTreeSet<String> = stated.lines().skip(2).map(untimed).collect();
+    rows.iter()
+        .skip(2)
+        .find(|row| !stated.contains(&untimed(row)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_alone_may_differ() {
+        let table = |seconds: &str, unsafe_lines: u32| {
+            let row = format!("| `x` | 6 | 17 | `a`, `b` | {seconds} | {unsafe_lines} |");
+            vec!["| crate |".to_owned(), "|---|".to_owned(), row]
+        };
+        let stated = table("5 s", 0).join("\n");
+        assert_eq!(difference(&stated, &table("not measured", 0)), None);
+        let other = table("5 s", 1);
+        assert_eq!(difference(&stated, &other), other.last());
+    }
 }

@@ -37,6 +37,15 @@ const MANIFESTS: &[(&str, &[&str])] = &[
             "kubernetes/daemonset.yaml",
         ],
     ),
+    // For a cluster that has Calico's definitions.
+    (
+        "ocicat-for-calico.yaml",
+        &[
+            "kubernetes/rbac.yaml",
+            "kubernetes/config.yaml",
+            "kubernetes/daemonset.yaml",
+        ],
+    ),
     (
         "ocicat-etcd.yaml",
         &["etcd/config.yaml", "etcd/daemonset.yaml"],

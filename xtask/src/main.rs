@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
   package           package every crate and build a program against each archive, outside the workspace
   dist              static programs, the image, the manifests and their checksums, in target/dist
   documents         run the commands that documents show, and look for what they say is printed (build first: lab)
-  costs [--write]   what each crate costs who adds it; --write measures builds, too, and updates README.md
+  costs [--write]   what each crate costs who adds it; --write measures builds, too, and updates README.md;
+                    --check compares README.md but for the times
   crds [--check]    write examples/deploy/crds, the definitions for the Kubernetes API; --check compares
   api [--bless]     compare the public API of every crate with its snapshot; --bless writes the snapshots
   system [--tests]  install the system packages that building and the lab (or the tests) need
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         ("documents", []) => documents::run_all(),
         ("costs", []) => costs::run_costs(false),
         ("costs", ["--write"]) => costs::run_costs(true),
+        ("costs", ["--check"]) => costs::check(),
         ("crds", []) => crds::run(false),
         ("crds", ["--check"]) => crds::run(true),
         ("api", []) => api::run(false),

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::stage::Stages;
 use crate::system::{self, Purpose};
 use crate::workspace::{self, CRATES, cargo};
-use crate::{api, crds, lab, package, vm};
+use crate::{api, costs, crds, lab, package, vm};
 
 const EXAMPLES: &str = "examples/Cargo.toml";
 
@@ -32,6 +32,7 @@ fn all(stages: &mut Stages, quick: bool) -> Result<(), String> {
     licences(stages)?;
     stages.step("public API", || api::run(false))?;
     stages.step("definitions", || crds::run(true))?;
+    stages.step("costs in README.md", costs::check)?;
     stages.step("packages", package::run)?;
     lab::stages(stages)?;
     stages.step("virtual machine", vm::run)

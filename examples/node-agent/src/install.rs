@@ -208,6 +208,22 @@ fn conflist(socket: &Path, plugins: &[&Path], enforce: bool) -> String {
     format!("{list:#}\n")
 }
 
+/// Networks that runtimes find before the agent's, such as what another one has left: `10-calico.conflist`.
+fn before_ours(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let network = |name: &String| {
+        let end = Path::new(name).extension().unwrap_or_default();
+        ["conf", "conflist", "json"].iter().any(|one| end == *one)
+    };
+    let mut before: Vec<String> = names
+        .filter(network)
+        .filter(|name| name.as_str() < CONFLIST)
+        .collect();
+    before.sort();
+    before
+}
+
 /// Writes the configuration once the agent is ready: a runtime that finds it may add pods at once. Tries until it is
 /// written; one that is there as it should be is left alone.
 pub(crate) async fn network(
@@ -244,6 +260,13 @@ pub(crate) async fn network(
         });
         match written {
             Ok(()) => {
+                let before = before_ours(&folder);
+                if !before.is_empty() {
+                    tracing::warn!(
+                        ?before,
+                        "runtimes take the first network by name, and that is not ours: remove these files"
+                    );
+                }
                 return tracing::info!(path = %path.display(), "the network can be used by runtimes");
             }
             Err(error) => {

@@ -52,10 +52,10 @@ pub(super) async fn pools(
     }
     println!("{table}");
     if blocks && (draw || std::io::stdout().is_terminal()) {
-        println!(
-            "\n{}",
-            picture::blocks(&ipam.store().all_blocks().await?.records)
-        );
+        let all = ipam.store().all_blocks().await?.records;
+        if !all.is_empty() {
+            println!("\n{}", picture::blocks(&all));
+        }
     }
     Ok(())
 }

@@ -119,3 +119,20 @@ async fn the_network_is_offered_when_the_agent_is_ready() {
     assert_eq!(text["plugins"][0]["type"], "ocicat");
     assert_eq!(text["plugins"][0]["socket"], "/run/ocicat/cni.sock");
 }
+
+#[test]
+fn a_network_that_comes_before_ours_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "10-calico.conflist",
+        "05-other.conf",
+        "10-ocicat.conflist",
+        "99-loopback.conf",
+        "00-notes.txt",
+        "10-flannel.conflist.off",
+    ] {
+        std::fs::write(folder.path().join(name), "{}").unwrap();
+    }
+    let found = before_ours(folder.path());
+    assert_eq!(found, ["05-other.conf", "10-calico.conflist"]);
+}
