@@ -116,3 +116,38 @@ fn tables(objects: &[Object], wide: bool) -> String {
     }
     tables.join("\n\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_printed_in_every_format() {
+        use ocicat_datastore::Kind;
+        for kind in Kind::ALL.iter().copied() {
+            let mut metadata = json!({"name": "one"});
+            if kind.is_namespaced() {
+                metadata["namespace"] = "shop".into();
+            }
+            let value = json!({
+                "apiVersion": kind.api_version(), "kind": kind.name(), "metadata": metadata, "spec": {"x": [1]},
+            });
+            let object = Object::from_value(value).expect("an object");
+            for format in Format::value_variants() {
+                let text = super::objects(std::slice::from_ref(&object), *format, true);
+                let text = text.unwrap_or_else(|error| panic!("{kind:?} {format:?}: {error}"));
+                assert!(text.contains("one"), "{kind:?} {format:?}: {text}");
+                let place = !kind.is_namespaced() || text.contains("shop");
+                assert!(place, "{kind:?} {format:?}: {text}");
+            }
+            let again = crate::kinds::kind(kind.unique_name());
+            assert_eq!(again, Ok(kind));
+            assert_eq!(
+                crate::kinds::kind(&kind.unique_name().to_lowercase()),
+                Ok(kind)
+            );
+        }
+    }
+}
