@@ -85,11 +85,21 @@ fn removable(
     socket: &mut Socket,
     detachment: &Detachment,
 ) -> Result<Option<KernelLink>, AttachError> {
-    let found = lookup(socket, &detachment.host_link)?;
+    const TRIES: usize = 20;
+    const STEP: std::time::Duration = std::time::Duration::from_millis(5);
+    let mut found = None;
+    for _ in 0..TRIES {
+        found = lookup(socket, &detachment.host_link)?.filter(|found| found.kind == "veth");
+        // The kernel takes no alias with a new link: a pair without one may be a new container's that is named in a moment.
+        match &found {
+            Some(link) if link.alias.is_none() => std::thread::sleep(STEP),
+            _ => break,
+        }
+    }
+    // A pair whose maker died before it named it has no alias: it is nobody's.
     Ok(found.filter(|found| {
-        // A pair whose maker died before it named it has no alias: it is nobody's.
         let alias = found.alias.as_deref();
-        found.kind == "veth" && alias.is_none_or(|alias| alias == detachment.alias)
+        alias.is_none_or(|alias| alias == detachment.alias)
     }))
 }
 

@@ -120,11 +120,12 @@ fn an_attached_container_has_what_calicos_have() {
 #[test]
 fn the_nodes_own_link_of_that_name_is_not_in_the_way() {
     node(|| {
-        ip("link add eth0 address 02:00:00:00:00:77 type bridge");
-        ip("link set eth0 up");
+        ip("link add eth0 address 02:00:00:00:00:77 up type veth peer name wire");
+        ip("link set wire up");
         ip("addr add 192.168.10.1/24 dev eth0");
         ip("route add default via 192.168.10.9");
-        let before = (ip("addr show dev eth0"), ip("route show dev eth0"));
+        let shown = || (ip("-o -4 addr show dev eth0"), ip("route show dev eth0"));
+        let before = shown();
         let pod = container();
         let wanted = attachment(&pod, "one", &["10.1.0.5", "fd00::5"]);
         let attached = LinuxAttach::new().attach(&wanted).unwrap();
@@ -132,8 +133,11 @@ fn the_nodes_own_link_of_that_name_is_not_in_the_way() {
             container_is_right(&attached.container_mac.to_string())
         });
         assert_eq!(LinuxAttach::new().detach(&detachment("one")), Ok(true));
-        let after = (ip("addr show dev eth0"), ip("route show dev eth0"));
-        assert_eq!(before, after);
+        assert_eq!(shown(), before);
+        assert_eq!(
+            list("link show dev eth0")[0]["address"],
+            "02:00:00:00:00:77"
+        );
     });
 }
 

@@ -1,5 +1,7 @@
 //! A pod is attached while the pair of an earlier sandbox is just being removed by somebody else.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -69,5 +71,45 @@ fn a_containers_own_link_is_an_error_after_a_moment() {
             started.elapsed() < Duration::from_secs(5),
             "it is waited for, but not long"
         );
+    });
+}
+
+/// The kernel makes a pair before it gets its alias: in between a removal that is late must not take it for a dead maker's.
+#[test]
+fn a_late_removal_leaves_a_pair_that_has_no_name_yet() {
+    node(|| {
+        let link = names::pod_link("default", "web");
+        let old = Detachment {
+            host_link: link.clone(),
+            alias: names::alias("old", "eth0"),
+        };
+        let home = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        ip(&format!("link add {link} type veth peer name inner"));
+        // Started before, so that the name comes at once.
+        let mut namer = Command::new("ip")
+            .args(["-batch", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| {
+                setns(&home, CloneFlags::CLONE_NEWNET).unwrap();
+                LinuxAttach::new().detach(&old)
+            });
+            let mut input = namer.stdin.take().unwrap();
+            writeln!(input, "link set {link} alias new/eth0").unwrap();
+            drop(input);
+            assert!(namer.wait().unwrap().success(), "the link is there");
+            assert_eq!(late.join().unwrap(), Ok(false));
+        });
+        assert!(
+            ip("link show").contains(link.as_str()),
+            "the new one's stays"
+        );
+        // Nobody names it any more: its maker has died.
+        ip(&format!("link del {link}"));
+        ip(&format!("link add {link} type veth peer name inner"));
+        assert_eq!(LinuxAttach::new().detach(&old), Ok(true));
+        assert!(!ip("link show").contains(link.as_str()));
     });
 }
