@@ -37,6 +37,18 @@ impl Ordinal {
     }
 }
 
+impl From<Ordinal> for u16 {
+    fn from(ordinal: Ordinal) -> Self {
+        ordinal.value()
+    }
+}
+
+impl From<Ordinal> for usize {
+    fn from(ordinal: Ordinal) -> Self {
+        ordinal.index()
+    }
+}
+
 impl fmt::Display for Ordinal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

@@ -64,13 +64,19 @@ pub enum Step {
 /// ```
 /// use ocicat_ipam::{Ask, Reason, Step, Strategy, View};
 ///
-/// /// Serves from the host's own blocks, the highest address first, and claims nothing.
+/// /// Serves from the host's own blocks, the highest address first, and claims nothing (as `unclaimed_in` and
+/// /// `Step::Claim` would, after a `Step::Survey`).
 /// struct Downwards;
 ///
 /// impl Strategy for Downwards {
 ///     fn next(&self, ask: &Ask<'_>, view: &View) -> Step {
-///         let open = ask.pools.iter().flat_map(|pool| view.open_in(pool)).next();
-///         match open.and_then(|open| Some((open.cidr(), view.usable(&open.cidr()).max()?))) {
+///         let open = ask.pools.iter().flat_map(|pool| view.open_in(pool));
+///         let mut highest = open.filter_map(|open| {
+///             // The first four of each block are for another purpose.
+///             let mine = view.usable(&open.cidr()).filter(|ordinal| usize::from(*ordinal) >= 4);
+///             Some((open.cidr(), mine.max()?))
+///         });
+///         match highest.next() {
 ///             Some((block, highest)) => Step::Take { block, ordinals: vec![highest] },
 ///             None => Step::Stop(Reason::Other("nothing prepared".to_owned())),
 ///         }

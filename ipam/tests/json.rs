@@ -41,6 +41,8 @@ fn a_block_is_read_and_written_as_it_was() {
     assert_eq!(block.claimed_at(), Some(at(0)));
     assert_eq!((block.held_count(), block.free_count()), (2, 1));
     assert_eq!(block.sequence_of(Ordinal::new(1)), Some(6));
+    let one = Ordinal::new(1);
+    assert_eq!((u16::from(one), usize::from(one)), (one.value(), 1));
     assert_eq!(serde_json::to_value(&block).unwrap(), stored());
 }
 
