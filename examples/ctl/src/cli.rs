@@ -25,7 +25,7 @@ use crate::output::{Output, OutputParser};
 #[command(name = "ocicatctl", version, max_term_width = 120)]
 pub struct Cli {
     /// Options of every command.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     pub global: Global,
     /// What to do.
     #[command(subcommand)]

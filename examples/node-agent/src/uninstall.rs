@@ -163,6 +163,7 @@ async fn kernel(config: &Config, out: &mut Outcome) {
 /// Removes a folder with everything in it, as far as that can be.
 fn clear(folder: &Path, out: &mut Outcome) {
     let before = out.faults.len();
+    let filled = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
     empty(folder, out);
     if out.faults.len() > before {
         return;
@@ -170,8 +171,8 @@ fn clear(folder: &Path, out: &mut Outcome) {
     match std::fs::remove_dir(folder) {
         // A folder of the host that is mounted where this runs: what was in it is gone.
         Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-            out.removed
-                .push(format!("everything in {}", folder.display()));
+            let what = format!("everything in {}", folder.display());
+            out.removed.extend(filled.then_some(what));
         }
         done => out.note(folder, done),
     }
