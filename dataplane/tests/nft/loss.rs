@@ -216,7 +216,7 @@ fn updates(flow: &Flow, mut table: Table) {
         }
         let idle = matches!(name, "nothing" | "resync");
         assert!(
-            idle || changes * 2 >= number,
+            idle || changes * 3 >= number,
             "{name}: {changes} of {number}"
         );
         let counts = flow.count();
