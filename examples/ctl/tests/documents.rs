@@ -1,6 +1,6 @@
-//! The commands that documents show for reading are ones that the programs take: every `ocicatctl` and every `ocicat-node` in a
-//! block of code, and every `cargo xtask`. That those which are marked to be run do what is shown below them is
-//! `cargo xtask documents`' business.
+//! What documents show for reading is what the programs take: every `ocicatctl`, `ocicat-node` and `cargo xtask` in a block of
+//! code or a sentence, objects, and the agent's configuration. That the commands which are marked to be run do what is shown
+//! below them is `cargo xtask documents`' business.
 
 use std::path::{Path, PathBuf};
 
@@ -128,6 +128,63 @@ fn documents_show_commands_that_there_are() {
     assert!(
         counts[0] > 60 && counts[1] > 5 && counts[2] > 20,
         "{counts:?}"
+    );
+}
+
+/// The blocks of a kind: the line behind which one begins, and its text without the indent of the first line.
+fn blocks(text: &str, kind: &str) -> Vec<(usize, String)> {
+    let (mut all, mut open, mut indent) = (Vec::<(usize, String)>::new(), false, 0);
+    for (index, line) in text.lines().enumerate() {
+        match line.trim_start().strip_prefix("```") {
+            Some(_) if open => open = false,
+            Some(found) if found == kind => {
+                (open, indent) = (true, line.len() - line.trim_start().len());
+                all.push((index + 1, String::new()));
+            }
+            _ => {
+                if let Some((_, block)) = all.last_mut().filter(|_| open) {
+                    block.push_str(line.get(indent..).unwrap_or_default());
+                    block.push('\n');
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn documents_show_objects_and_configurations_that_are_taken() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut found = Vec::new();
+    documents(&root, &mut found);
+    let (mut objects, mut configurations, mut wrong) = (0, 0, Vec::new());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("document.toml");
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (line, block) in blocks(&text, "yaml") {
+            if block.starts_with("apiVersion:") {
+                let name = format!("{}:{line} and", path.display());
+                let read = ocicatctl::manifest::contents(&name, &block);
+                objects += read.manifests.len();
+                let faults = read.faults.iter().chain(&read.unknown);
+                wrong.extend(faults.map(ToString::to_string));
+            }
+        }
+        for (line, block) in blocks(&text, "toml") {
+            if !block.contains("[datastore]") {
+                continue;
+            }
+            std::fs::write(&file, block).unwrap();
+            configurations += 1;
+            if let Err(error) = ocicat_node::config::Config::load(Some(&file), []) {
+                wrong.push(format!("{}:{line}: {error}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        objects > 1 && configurations > 0,
+        "{objects} {configurations}"
     );
 }
 
