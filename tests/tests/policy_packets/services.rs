@@ -2,7 +2,7 @@
 //! address behind the translation, a pod reaches itself by its Service, node ports and host ports work.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -81,10 +81,13 @@ fn policy(from: &Value) -> Value {
 }
 
 /// Whether a connection from there comes to the server, and answers back; the client's address as the server sees it.
-fn reaches(from: &OwnedFd, to: &str, server: &TcpListener, patience: Duration) -> Option<String> {
-    let mut client = inside(from, || {
-        TcpStream::connect_timeout(&to.parse().unwrap(), patience).ok()
-    })?;
+fn reaches(
+    from: &OwnedFd,
+    to: SocketAddr,
+    server: &TcpListener,
+    patience: Duration,
+) -> Option<String> {
+    let mut client = inside(from, || TcpStream::connect_timeout(&to, patience).ok())?;
     let (mut stream, peer) = server.accept().unwrap();
     for one in [&client, &stream] {
         one.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -97,49 +100,67 @@ fn reaches(from: &OwnedFd, to: &str, server: &TcpListener, patience: Duration) -
     Some(peer.ip().to_string())
 }
 
-fn through(rules: &'static str) {
-    node(move || {
-        let mut world = World::new();
-        nft(rules);
-        // As on every node; kube-proxy's rules come after the choice of a route.
-        run("ip route add default dev eth9");
-        let service = "10.96.0.1:443";
-        let [a, b, c, outside] = [0, 1, 2, 3].map(|at: usize| world.ends[at].namespace.clone());
-        let server = inside(&a, || TcpListener::bind("10.65.0.2:80").unwrap());
-        world.apply(
-            &[policy(&json!({"selector": "pod == 'b'"}))],
-            &HostRules::default(),
-        );
-        let see = |from: &OwnedFd, to: &str, patience| reaches(from, to, &server, patience);
-        // The rule names port 80, the Service's is another: policy sees the pod's.
-        assert_eq!(see(&b, service, PATIENCE).as_deref(), Some("10.65.0.3"));
-        assert_eq!(
-            see(&c, service, SILENCE),
-            None,
-            "policy lets pod b in alone"
-        );
-        // By its Service a pod reaches itself, whatever its policy says, under an address of the node.
-        let itself = see(&a, service, PATIENCE).expect("a pod reaches itself");
-        assert_ne!(itself, "10.65.0.2");
-        // The node itself is let in to its own pods.
-        let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
-        assert!(see(&OwnedFd::from(own), service, PATIENCE).is_some());
+/// The same rules, or the same address, of IPv6.
+fn of_ipv6(text: &str) -> String {
+    let pairs = [
+        ("table ip ", "table ip6 "),
+        ("ip daddr", "ip6 daddr"),
+        ("ip saddr", "ip6 saddr"),
+        ("ipv4_addr", "ipv6_addr"),
+        ("dnat to 10.65.0.2:80", "dnat to [fd00::2]:80"),
+        ("192.0.2.0/24", "fd00:9::/64"),
+        ("10.96.0.1", "fd96::1"),
+        ("192.0.2.1", "fd00:9::1"),
+        ("192.0.2.9", "fd00:9::9"),
+        ("10.65.0.", "fd00::"),
+    ];
+    let replaced = |text: String, (from, to): (&str, &str)| text.replace(from, to);
+    pairs.into_iter().fold(text.to_owned(), replaced)
+}
 
-        assert_eq!(see(&outside, "192.0.2.1:8443", SILENCE), None);
-        world.apply(
-            &[policy(&json!({"nets": ["192.0.2.0/24"]}))],
-            &HostRules::default(),
-        );
-        // A host port keeps the client's address; a node port has the node's, after policy has seen the client's.
-        assert_eq!(
-            see(&outside, "192.0.2.1:8443", PATIENCE).as_deref(),
-            Some("192.0.2.9")
-        );
-        let by_node_port =
-            see(&outside, "192.0.2.1:30443", PATIENCE).expect("policy sees the client");
-        assert_ne!(by_node_port, "192.0.2.9");
-        assert_eq!(see(&b, service, SILENCE), None);
-    });
+fn through(rules: &'static str) {
+    for v4 in [true, false] {
+        node(move || reached(rules, v4));
+    }
+}
+
+fn reached(rules: &str, v4: bool) {
+    let of = |text: &str| if v4 { text.to_owned() } else { of_ipv6(text) };
+    let at = |address: &str, port: u16| SocketAddr::new(of(address).parse().unwrap(), port);
+    let mut world = World::new();
+    nft(&of(rules));
+    // As on every node; kube-proxy's rules come after the choice of a route.
+    run("ip route add default dev eth9");
+    run("ip -6 route add default dev eth9");
+    let service = at("10.96.0.1", 443);
+    let [a, b, c, outside] = [0, 1, 2, 3].map(|at: usize| world.ends[at].namespace.clone());
+    let listen = at("10.65.0.2", 80);
+    let server = inside(&a, || TcpListener::bind(listen).unwrap());
+    let mut let_in = |from: Value| world.apply(&[policy(&from)], &HostRules::default());
+    let see = |from: &OwnedFd, to: SocketAddr, patience| reaches(from, to, &server, patience);
+    let_in(json!({"selector": "pod == 'b'"}));
+    // The rule names port 80, the Service's is another: policy sees the pod's.
+    assert_eq!(see(&b, service, PATIENCE), Some(of("10.65.0.3")));
+    assert_eq!(
+        see(&c, service, SILENCE),
+        None,
+        "policy lets pod b in alone"
+    );
+    // By its Service a pod reaches itself, whatever its policy says, under an address of the node.
+    let itself = see(&a, service, PATIENCE).expect("a pod reaches itself");
+    assert_ne!(itself, of("10.65.0.2"));
+    // The node itself is let in to its own pods.
+    let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+    assert!(see(&OwnedFd::from(own), service, PATIENCE).is_some());
+
+    let (host_port, node_port) = (at("192.0.2.1", 8443), at("192.0.2.1", 30443));
+    assert_eq!(see(&outside, host_port, SILENCE), None);
+    let_in(json!({"nets": [of("192.0.2.0/24")]}));
+    // A host port keeps the client's address; a node port has the node's, after policy has seen the client's.
+    assert_eq!(see(&outside, host_port, PATIENCE), Some(of("192.0.2.9")));
+    let by_node_port = see(&outside, node_port, PATIENCE).expect("policy sees the client");
+    assert_ne!(by_node_port, of("192.0.2.9"));
+    assert_eq!(see(&b, service, SILENCE), None);
 }
 
 #[test]
