@@ -147,46 +147,25 @@ pub enum Operation {
 #[non_exhaustive]
 pub struct Rule {
     /// The prefix to compare with, by `match_operator`.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub cidr: Option<Prefix>,
     /// Bounds of the prefix length; part of the comparison with `cidr`, and negated with it.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub prefix_length: Option<PrefixLength>,
     /// How to compare with `cidr`.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub match_operator: Option<MatchOperator>,
     /// Where the route is from; in import rules it goes without saying.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub source: Option<RuleSource>,
     /// The interface that the route leads out of; `*` stands for any characters, `?` for one.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub interface: Option<String>,
     /// The kind of the peer that the route is imported from or exported to.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub peer_type: Option<PeerType>,
     /// Communities that the route carries.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub communities: Option<CommunityMatch>,
     /// What the route's AS path begins with.
     #[cfg_attr(
@@ -200,10 +179,7 @@ pub struct Rule {
     pub as_path_prefix: Vec<AsNumber>,
     /// The route's priority, which is 2147483647 - LOCAL_PREF; a route without LOCAL_PREF has Calico's normal one,
     /// [`Rule::NORMAL_PRIORITY`].
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub priority: Option<u32>,
     /// What becomes of the route.
     pub action: Action,
