@@ -158,7 +158,7 @@ pub(crate) struct Core {
     applied: u64,
     applies: u64,
     failed_applies: u64,
-    /// Objects that the kernel refused so far.
+    /// Parts of policy that the kernel refused so far; what it goes on to refuse counts once.
     refused: u64,
     began: Instant,
     /// How long it took until the agent was ready for the first time.
@@ -420,8 +420,8 @@ impl Core {
                 let table = report.failed.iter();
                 let table = table.filter(|one| one.object == ocicat_dataplane::Object::Policies);
                 self.broken = table.map(ToString::to_string).collect();
+                self.refused += figures::newly_refused(&report.failed, &self.failures);
                 self.failures = report.failed.iter().map(ToString::to_string).collect();
-                self.refused += self.failures.len() as u64;
                 if report.changed > 0 {
                     self.ports
                         .events

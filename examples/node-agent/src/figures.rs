@@ -45,7 +45,7 @@ pub(crate) struct Figures {
     pub(crate) peers: Vec<Peer>,
     pub(crate) selectors: usize,
     pub(crate) evaluations: u64,
-    /// Objects that the kernel refused so far.
+    /// Parts of policy that the kernel refused so far.
     pub(crate) refused: u64,
     /// From the start of the agent until the first complete state was in the kernel.
     pub(crate) first_ready: Option<Duration>,

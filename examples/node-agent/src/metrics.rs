@@ -200,7 +200,7 @@ fn felix_work(page: &mut Page, figures: &Figures) {
     );
     page.gauge(
         "felix_nft_errors",
-        "Objects that the kernel refused so far",
+        "Parts of policy that nftables refused so far",
         number(figures.refused),
     );
     page.gauge(

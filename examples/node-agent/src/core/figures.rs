@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ocicat_dataplane::state::Workload;
+use ocicat_dataplane::{Failure, Object as Refused};
 use ocicat_datastore::model::Kind;
 use ocicat_datastore::{Key, Object};
 use serde_json::Value;
@@ -218,6 +219,26 @@ impl Core {
             node: self.fixed.node.clone(),
         }
     }
+}
+
+/// How many parts of policy the kernel refuses that it did not refuse before. Routes and links are no business of
+/// nftables, and that a link is not there yet is no error.
+pub(super) fn newly_refused(failed: &[Failure], before: &[String]) -> u64 {
+    let of_policy = |one: &&Failure| {
+        matches!(
+            one.object,
+            Refused::Set(_)
+                | Refused::Policy(_)
+                | Refused::Profile(_)
+                | Refused::Workload(_)
+                | Refused::HostEndpoint(_)
+                | Refused::HostRules
+                | Refused::Nat
+                | Refused::Policies
+        )
+    };
+    let new = failed.iter().filter(of_policy);
+    new.filter(|one| !before.contains(&one.to_string())).count() as u64
 }
 
 /// The policies of an endpoint, in the order in which they are asked; each once.

@@ -9,6 +9,7 @@ use super::*;
 
 mod lock;
 mod origin;
+mod refused;
 mod without_store;
 use crate::control::{Waited, Written};
 

@@ -70,6 +70,8 @@ async fn is_ready() -> (String, f64) {
         ("felix_active_local_endpoints", 0.0),
         ("ocicat_datastore_connected", 1.0),
         ("ocicat_ipam_blocks", 0.0),
+        ("ocicat_datastore_locked", 0.0),
+        ("felix_nft_errors", 0.0),
     ] {
         assert_eq!(value(&ready, name), expected, "{name}");
     }
