@@ -73,20 +73,11 @@ fn one_table(socket: &mut Socket, family: Family, known: &mut Known) -> Result<(
             }
         },
     )?;
-    socket.dump_of(
-        family as u8,
-        Kind::GetRule,
-        |b| b.text(1, TABLE),
-        |message| {
-            let attributes = message.attributes();
-            let chain = attributes
-                .text(2)
-                .and_then(|name| known.chains.get_mut(name));
-            if let (Some(TABLE), Some(chain)) = (attributes.text(1), chain) {
-                rule(attributes, chain);
-            }
-        },
-    )?;
+    for (name, chain) in &mut known.chains {
+        if Family::of(name) as u8 == family as u8 {
+            rules_of(socket, name, |attributes| rule(attributes, chain))?;
+        }
+    }
     sets(socket, family, known)
 }
 
@@ -123,25 +114,35 @@ pub(crate) fn rules(
         handles: Some(Vec::new()),
         ..KnownChain::default()
     };
-    let dumped = socket.dump_of(
-        Family::of(name) as u8,
-        Kind::GetRule,
-        |b| {
-            b.text(1, TABLE);
-            b.text(2, name);
-        },
-        |message| {
-            let attributes = message.attributes();
-            if attributes.text(1) == Some(TABLE) && attributes.text(2) == Some(name) {
-                rule(attributes, &mut found);
-            }
-        },
-    );
+    let dumped = rules_of(socket, name, |attributes| rule(attributes, &mut found));
     match dumped {
         Ok(()) => Ok(Some(found)),
         Err(DumpError::Kernel(nix::errno::Errno::ENOENT)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The rules of one chain. The whole table is read chain by chain, too: a dump goes on from where the last datagram of
+/// 32 KiB ended by walking all that came before it, so that one of 200,000 rules takes seconds.
+fn rules_of(
+    socket: &mut Socket,
+    chain: &str,
+    mut see: impl FnMut(Attributes<'_>),
+) -> Result<(), DumpError> {
+    socket.dump_of(
+        Family::of(chain) as u8,
+        Kind::GetRule,
+        |b| {
+            b.text(1, TABLE);
+            b.text(2, chain);
+        },
+        |message| {
+            let attributes = message.attributes();
+            if attributes.text(1) == Some(TABLE) && attributes.text(2) == Some(chain) {
+                see(attributes);
+            }
+        },
+    )
 }
 
 /// What the rules of the whole table have counted.
@@ -150,24 +151,30 @@ pub(crate) fn counts(socket: &mut Socket) -> Result<HashMap<Name, Vec<Counted>>,
     for family in Family::BOTH {
         let dumped = socket.dump_of(
             family as u8,
-            Kind::GetRule,
+            Kind::GetChain,
             |b| b.text(1, TABLE),
             |message| {
                 let attributes = message.attributes();
-                if let (Some(TABLE), Some(chain)) = (attributes.text(1), attributes.text(2)) {
-                    all.entry(chain.into())
-                        .or_default()
-                        .push(counted(attributes));
+                if let (Some(TABLE), Some(name)) = (attributes.text(1), attributes.text(3)) {
+                    all.insert(name.into(), Vec::new());
                 }
             },
         );
-        match dumped {
-            // There is no such table.
-            Err(DumpError::Kernel(nix::errno::Errno::ENOENT)) => {}
-            other => other?,
-        }
+        if_there(dumped)?;
+    }
+    for (chain, rules) in &mut all {
+        let dumped = rules_of(socket, chain, |attributes| rules.push(counted(attributes)));
+        if_there(dumped)?;
     }
     Ok(all)
+}
+
+/// A table or a chain that is not there, or no longer, has counted nothing.
+fn if_there(dumped: Result<(), DumpError>) -> Result<(), DumpError> {
+    match dumped {
+        Err(DumpError::Kernel(nix::errno::Errno::ENOENT)) => Ok(()),
+        other => other,
+    }
 }
 
 fn counted(rule: Attributes<'_>) -> Counted {
