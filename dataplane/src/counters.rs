@@ -28,7 +28,8 @@ pub enum Direction {
 }
 
 /// What the kernel has counted since its rules were made. A rule that changes starts at zero, others go on; packets of
-/// open connections are not asked and not counted.
+/// open connections are not asked and not counted. Read chain by chain: each chain's counts are of one moment, those of two
+/// chains may be some milliseconds apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {

@@ -1,5 +1,5 @@
 //! Not one packet of a permitted flow is lost while the table changes: counted where it is sent, and by nft before and
-//! after our chains.
+//! after our chains. `cargo xtask bench dataplane` runs it at 40,000 packets a second.
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
@@ -222,7 +222,11 @@ fn updates(flow: &Flow, mut table: Table) {
         let counts = flow.count();
         let [sent, come, gone] = std::array::from_fn(|at| counts[at] - before[at]);
         before = counts;
-        eprintln!("{name}: {number} updates, {sent} sent, {come} came in, {gone} went out");
+        // The benchmark reads this line, at its own rate.
+        println!(
+            "{}",
+            serde_json::json!({"bench": "loss", "what": name, "updates": number, "sent": sent, "out": gone})
+        );
         assert!(sent > 0, "{name}: the flow stood still");
         if sent != gone {
             let now = drops();

@@ -72,7 +72,7 @@ const fn memory(what: &'static str, field: &'static str, goal: f64) -> Row {
     }
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     load("load, 1000 endpoints, 5 policies each", 30.0),
     load(
         "load, 1000 endpoints, 200 policies each, every two another list",
@@ -113,9 +113,20 @@ const ROWS: [Row; 12] = [
         peer: Some(("attach", "peer: ip -batch twice", "p50_us")),
         goal: Goal::OfFloor(1.2),
     },
+    Row {
+        what: "packets lost by 15 kinds of update, at 40,000 a second",
+        unit: "",
+        ours: ("packets lost", "", "updates"),
+        floor: Some(("packets lost", "", "control")),
+        peer: None,
+        goal: Goal::Absolute(0.0),
+    },
 ];
 
-/// Runs both programs, then prints the table.
+/// Packets a second of the flow whose losses are counted.
+const RATE: &str = "40000";
+
+/// Runs both programs and the test of losses at the benchmark's rate, then prints the table.
 pub(super) fn run() -> Result<(), String> {
     let mut lines = Vec::new();
     for bench in ["net", "nft"] {
@@ -126,8 +137,40 @@ pub(super) fn run() -> Result<(), String> {
             lines.extend(serde_json::from_str::<Value>(line).ok());
         })?;
     }
+    let mut command = cargo();
+    command.args(["test", "-p", "ocicat-dataplane", "--all-features"]);
+    command.args(["--quiet", "--locked", "--release", "--test", "nft"]);
+    command.args(["loss", "--", "--nocapture"]);
+    command.env("OCNFT_RATE", RATE);
+    let mut kinds = Vec::new();
+    stage::run_and_watch(&mut command, |line| kinds.extend(json(line)))?;
+    lines.push(losses(&kinds));
     println!("{}", table(&lines));
     Ok(())
+}
+
+/// What a line of a test's output says: the test harness may have begun it.
+fn json(line: &str) -> Option<Value> {
+    serde_json::from_str(&line[line.find('{')?..]).ok()
+}
+
+/// All packets that were lost, and those of the control, in which nothing changes; no numbers where nothing was counted.
+fn losses(kinds: &[Value]) -> Value {
+    let lost = |control: bool| {
+        let of = kinds
+            .iter()
+            .filter(|kind| kind["bench"] == "loss" && (kind["what"] == "nothing") == control);
+        of.map(|kind| Some(kind["sent"].as_u64()?.abs_diff(kind["out"].as_u64()?)))
+            .reduce(|all, one| Some(all? + one?))
+            .flatten()
+    };
+    let sent = |kind: &Value| kind["sent"].as_u64().unwrap_or(0);
+    serde_json::json!({
+        "bench": "packets lost",
+        "updates": lost(false),
+        "control": lost(true),
+        "sent": kinds.iter().map(sent).sum::<u64>(),
+    })
 }
 
 fn table(lines: &[Value]) -> String {
@@ -148,10 +191,12 @@ fn table(lines: &[Value]) -> String {
         let _ = writeln!(text, "{:width$}  {}", row.what, row.numbers(lines));
     }
     text.push_str(
-        "Floor: the same messages, made beforehand, on open sockets; of new connections: no table. Peer: nft -f, ip -batch,\n\
-         ip route show. Lost packets are counted by tests, at 40,000 a second so:\n\
-         OCNFT_RATE=40000 cargo test --release -p ocicat-dataplane --all-features --test nft loss",
+        "Floor: the same messages, made beforehand, on open sockets; of new connections: no table; of lost packets: no\n\
+         update. Peer: nft -f, ip -batch, ip route show.",
     );
+    if let Some(sent) = find(lines, ("packets lost", "", "sent")) {
+        let _ = write!(text, " Lost of {sent} packets.");
+    }
     text
 }
 
@@ -232,6 +277,35 @@ mod tests {
             line("one policy replaced"),
             "390 us 300 us - 1.30 - 400 us reached"
         );
+        assert_eq!(
+            line("packets lost by 15 kinds of update, at 40,000 a second"),
+            "- - - - - 0.0 not measured"
+        );
         assert_eq!(line("routes: program"), "- - - - - 200 ms not measured");
+    }
+
+    #[test]
+    fn losses_are_those_of_all_kinds_and_unknown_where_one_was_not_counted() {
+        let kind = |what: &str, sent: u64, out: u64| serde_json::json!({"bench": "loss", "what": what, "sent": sent, "out": out});
+        let mut kinds = vec![
+            kind("nothing", 10, 10),
+            kind("one policy", 20, 19),
+            kind("a set", 30, 28),
+        ];
+        let all = losses(&kinds);
+        assert_eq!((&all["updates"], &all["control"]), (&3.into(), &0.into()));
+        assert_eq!(all["sent"], 60);
+        kinds.push(serde_json::json!({"bench": "loss", "what": "a link"}));
+        assert_eq!(losses(&kinds)["updates"], Value::Null);
+        assert_eq!(losses(&[])["control"], Value::Null);
+    }
+
+    #[test]
+    fn a_line_of_a_test_is_read_behind_what_the_harness_printed() {
+        assert_eq!(
+            json("test loss::all ... {\"a\":1}"),
+            Some(serde_json::json!({"a": 1}))
+        );
+        assert_eq!(json("running 1 test"), None);
     }
 }
